@@ -1,0 +1,12 @@
+/*
+ * windows.h - lets a program that was written against the SDK include what it always included.
+ * It holds base types and result codes only; there is no Win32 here.
+ */
+#ifndef PARTITA_WINDOWS_H
+#define PARTITA_WINDOWS_H
+
+#include <minwindef.h>
+#include <guiddef.h>
+#include <winerror.h>
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * winerror.h - result codes, with the SDK's values ([MS-ERREF]).
+ */
+#ifndef PARTITA_WINERROR_H
+#define PARTITA_WINERROR_H
+
+#include <minwindef.h>
+
+#define SUCCEEDED(hr)	 (((HRESULT)(hr)) >= 0)
+#define FAILED(hr)	 (((HRESULT)(hr)) < 0)
+#define HRESULT_CODE(hr) ((hr) & 0xFFFF)
+
+#define S_OK		((HRESULT)0x00000000u)
+#define S_FALSE		((HRESULT)0x00000001u)
+#define E_NOTIMPL	((HRESULT)0x80004001u)
+#define E_NOINTERFACE	((HRESULT)0x80004002u)
+#define E_POINTER	((HRESULT)0x80004003u)
+#define E_ABORT		((HRESULT)0x80004004u)
+#define E_FAIL		((HRESULT)0x80004005u)
+#define E_UNEXPECTED	((HRESULT)0x8000FFFFu)
+#define E_BOUNDS	((HRESULT)0x8000000Bu)
+#define E_ACCESSDENIED	((HRESULT)0x80070005u)
+#define E_HANDLE	((HRESULT)0x80070006u)
+#define E_OUTOFMEMORY	((HRESULT)0x8007000Eu)
+#define E_INVALIDARG	((HRESULT)0x80070057u)
+
+#define ERROR_SUCCESS		     0u
+#define ERROR_FILE_NOT_FOUND	     2u
+#define ERROR_ACCESS_DENIED	     5u
+#define ERROR_INVALID_HANDLE	     6u
+#define ERROR_NOT_ENOUGH_MEMORY	     8u
+#define ERROR_INVALID_DATA	     13u
+#define ERROR_NOT_SUPPORTED	     50u
+#define ERROR_INVALID_PARAMETER	     87u
+#define ERROR_INSUFFICIENT_BUFFER    122u
+#define ERROR_ALREADY_EXISTS	     183u
+#define ERROR_NOT_FOUND		     1168u
+#define ERROR_INVALID_STATE	     5023u
+#define ERROR_HV_INVALID_PARAMETER   0xC0350005u
+#define ERROR_HV_OPERATION_DENIED    0xC0350008u
+#define ERROR_HV_INVALID_VP_STATE    0xC0350015u
+#define ERROR_HV_INVALID_SYNIC_STATE 0xC0350018u
+#define ERROR_HV_OBJECT_IN_USE	     0xC0350019u
+#define ERROR_HV_INVALID_DEVICE_ID   0xC0350057u
+
+#define FACILITY_WIN32 7
+/* Codes that are already an HRESULT or an NTSTATUS (the ERROR_HV_ ones) pass unchanged. */
+#define HRESULT_FROM_WIN32(x)                                                                      \
+	((HRESULT)(x) <= 0 ? (HRESULT)(x) : (HRESULT)(((x) & 0x0000FFFFu) | 0x80070000u))
+
+/* Facility 0x37: the virtualization infrastructure. */
+#define WHV_E_UNKNOWN_CAPABILITY	    ((HRESULT)0x80370300u)
+#define WHV_E_INSUFFICIENT_BUFFER	    ((HRESULT)0x80370301u)
+#define WHV_E_UNKNOWN_PROPERTY		    ((HRESULT)0x80370302u)
+#define WHV_E_UNSUPPORTED_HYPERVISOR_CONFIG ((HRESULT)0x80370303u)
+#define WHV_E_INVALID_PARTITION_CONFIG	    ((HRESULT)0x80370304u)
+#define WHV_E_GPA_RANGE_NOT_FOUND	    ((HRESULT)0x80370305u)
+#define WHV_E_VP_ALREADY_EXISTS		    ((HRESULT)0x80370306u)
+#define WHV_E_VP_DOES_NOT_EXIST		    ((HRESULT)0x80370307u)
+#define WHV_E_INVALID_VP_STATE		    ((HRESULT)0x80370308u)
+#define WHV_E_INVALID_VP_REGISTER_NAME	    ((HRESULT)0x80370309u)
+#define WHV_E_UNSUPPORTED_PROCESSOR_CONFIG  ((HRESULT)0x80370310u)
+
+#endif
