@@ -1,0 +1,475 @@
+/*
+ * cpu.h - what the files of src/x86/ share: the vcpu, the decoded operation, the block.
+ *
+ * How the processor runs. Guest code is decoded once into blocks: arrays of struct x86_op, each a
+ * pointer to the function that performs it and its operands. A function ends by calling the next
+ * one (a tail call: NEXT), so a block runs without a loop around it; its last operation finds the
+ * next block (CHAIN, LINK) and goes on there, or returns to the loop in block.c when something
+ * wants attention. Nothing but block.c and translate.c knows how a block is made or run.
+ *
+ * Rules for a function that performs an operation:
+ * - It changes no guest-visible register before its last access that can fault: whatever faults
+ *   leaves through longjmp, and the instruction starts anew.
+ * - It takes the address of no local variable that outlives a call, or the compiler cannot make
+ *   NEXT a jump (tests/unit/x86_tailcall checks the object code).
+ * - Whatever can fault, exit or block is given the operation, whose .off tells where RIP is.
+ * - Guest arithmetic flags live in vcpu.fl in the form LAHF and SETO leave them (see FLAGS below).
+ *
+ * Facts: Intel SDM vol. 2 and 3A, AMD APM vol. 2 and 3.
+ */
+#ifndef PARTITA_X86_CPU_H
+#define PARTITA_X86_CPU_H
+
+#include "x86/x86.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdatomic.h>
+
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#define X86_PAGE_SIZE 4096ul
+#define X86_PAGE_MASK (~(X86_PAGE_SIZE - 1))
+
+/* ---- Registers, as byte offsets from the start of struct x86_vcpu ---------------------------- */
+
+#define X86_R(n) ((uint8_t)((n) * 8))	  /* general register n */
+#define X86_RH(n) ((uint8_t)((n) * 8 + 1)) /* AH, CH, DH, BH: n = 0..3 */
+#define X86_R_ZERO X86_R(16)		  /* always 0: an address without base or index */
+#define X86_R_PAGE X86_R(17)		  /* linear address of the page the block began in */
+#define X86_R_EA   X86_R(18)		  /* result of x86_op_ea */
+#define X86_R_T0   X86_R(19)		  /* scratch of one instruction */
+#define X86_R_T1   X86_R(20)
+
+/* Entry of seg_base[] whose base is always 0. */
+#define X86_SEG_FLAT X86_LDTR
+
+/* ---- Operations and blocks ------------------------------------------------------------------ */
+
+struct x86_vcpu;
+struct x86_op;
+typedef void (*x86_op_fn)(struct x86_vcpu *c, const struct x86_op *o);
+
+struct x86_op {
+	x86_op_fn fn;
+	uint64_t imm; /* immediate; for LINK operations the linked block */
+	int32_t disp; /* displacement; for LINK operations the target, relative to R_PAGE */
+	uint8_t r0, r1; /* register operands, X86_R() */
+	uint8_t base, index;
+	uint8_t seg;	/* index into seg_base[] */
+	uint8_t scale;	/* shift count of the index */
+	uint8_t len;	/* of the instruction, in bytes */
+	uint8_t x;	/* the operation's own use */
+	uint16_t off;	/* of the instruction, from R_PAGE */
+	uint16_t n;	/* instructions from the block's start to this one, itself included */
+};
+_Static_assert(sizeof(struct x86_op) == 32, "two operations a cache line");
+
+struct x86_block {
+	uint64_t gpa;  /* of the first byte */
+	uint64_t gpa2; /* of the second page when the only instruction crosses; else 0 */
+	uint32_t mode;
+	uint16_t bytes;	 /* of guest code */
+	uint16_t n_ops;
+	struct x86_block *_Atomic hash_next;
+	struct x86_block *page_next[2];
+	bool valid;
+	struct x86_op ops[];
+};
+
+/* What a block's meaning depends on besides its bytes; part of its key. */
+#define X86_MODE_64	0x01u /* 64-bit code */
+#define X86_MODE_32	0x02u /* 32-bit code (neither: 16-bit) */
+#define X86_MODE_SS32	0x04u /* 32-bit stack outside 64-bit mode */
+#define X86_MODE_USER	0x08u /* CPL 3 */
+#define X86_MODE_PROT	0x10u /* protected mode, not virtual-8086 */
+#define X86_MODE_SINGLE 0x20u /* blocks of one instruction */
+#define X86_MODE_LMA	0x40u /* long mode active (64-bit or compatibility) */
+
+/* ---- Translation look-aside buffer ----------------------------------------------------------- */
+
+#define X86_TLB_ENTRIES 2048u
+
+/*
+ * A tag is the page's linear address with the generation of the buffer in its low 12 bits: making
+ * a new generation empties the buffer at once, returning to an earlier one (PCID) revives it.
+ */
+struct x86_tlb_entry {
+	uint64_t tag_r, tag_w, tag_x;
+	uintptr_t addend; /* host address = linear address + addend */
+};
+
+enum x86_tlb_kind {
+	X86_TLB_KERNEL,	   /* CPL 0-2, user pages refused (SMAP); all instruction fetches there */
+	X86_TLB_KERNEL_AC, /* CPL 0-2, user pages allowed */
+	X86_TLB_USER,	   /* CPL 3 */
+	X86_TLB_NONE,	   /* never hits: alignment checks, emulation */
+	X86_TLB_KINDS,
+};
+
+struct x86_tlb {
+	struct x86_tlb_entry *entry;
+	uint64_t gen;	    /* 1..4095 */
+	bool has_nonglobal; /* something in it depends on CR3 */
+};
+
+/* ---- Jump cache: linear address to block --------------------------------------------------- */
+
+#define X86_JC_ENTRIES 4096u
+
+struct x86_jc_entry {
+	uint64_t lin;
+	uint64_t tag; /* vcpu.jc_tag */
+	struct x86_block *block;
+};
+
+/* 64 sets of 64: a page's entries lie in one set, so that INVLPG clears 64 entries. */
+static inline unsigned x86_jc_set(uint64_t lin)
+{
+	uint64_t page = lin >> 12;
+
+	return (unsigned)((page ^ (page >> 6) ^ (page >> 12)) & 63) << 6;
+}
+
+static inline unsigned x86_jc_index(uint64_t lin)
+{
+	return x86_jc_set(lin) | ((lin ^ (lin >> 6)) & 63);
+}
+
+/* ---- The processor -------------------------------------------------------------------------- */
+
+/* Reasons to leave the chain of blocks. */
+#define X86_ATTN_STOP	   0x001u /* x86_vcpu_stop() */
+#define X86_ATTN_INTERRUPT 0x002u /* ask ops->interrupt when interrupts are open */
+#define X86_ATTN_NMI	   0x004u
+#define X86_ATTN_FLUSH	   0x008u /* flush[] holds requests */
+#define X86_ATTN_SAFE	   0x010u /* somebody waits for this vcpu to reach a block boundary */
+#define X86_ATTN_SINGLE	   0x020u /* TF, interrupt shadow or debug registers: step */
+#define X86_ATTN_WINDOW	   0x040u
+#define X86_ATTN_INJECT	   0x080u
+
+struct x86_event {
+	bool valid;
+	uint8_t type; /* as x86_vcpu_inject() */
+	uint8_t vector;
+	uint8_t length; /* of the instruction that raised it, where RIP must move past it */
+	bool has_error;
+	uint32_t error;
+	uint64_t parameter;
+};
+
+struct x86_vcpu {
+	struct x86_state s; /* first: operations address registers from here */
+
+	struct x86_tlb_entry *tlb; /* that of the current mode */
+	uint64_t tlb_gen;
+	uint16_t fl; /* arithmetic flags: see FLAGS */
+	_Atomic uint32_t attention;
+	uint32_t rflags; /* all the other flags */
+	uint32_t mode;
+	uint64_t seg_base[X86_SEG_COUNT]; /* as added to offsets: 0 for ES..DS in 64-bit mode */
+	uint64_t cs_base;		  /* linear = RIP + cs_base */
+	uint64_t lin;			  /* linear address of the next instruction, between blocks */
+	uint64_t instructions;
+	const struct x86_op *link_from; /* the LINK operation to patch when the target is found */
+	const struct x86_op *next_op;	/* where tail calls are not to be had: the chained block */
+	uint64_t jc_tag;
+	uint8_t rmw_pending;  /* x86_rmw_end() has work */
+	uint8_t simd_trap;    /* SSE instructions must look at CR0/CR4 first */
+	uint8_t x87_trap;     /* x87/MMX likewise */
+	uint8_t irq_waiting;  /* an interrupt came while they were closed */
+	uint8_t bounce[64] __attribute__((aligned(64)));
+	uint64_t rmw_gpa;
+	unsigned rmw_size;
+
+	struct x86_machine *machine;
+	const struct x86_ops *ops;
+	void *ctx;
+	unsigned index;
+	enum x86_tlb_kind tlb_kind;
+	struct x86_tlb tlbs[X86_TLB_KINDS];
+	struct x86_jc_entry *jc;
+	uint64_t large_base, large_mask; /* covers every large page entered: see INVLPG */
+	uint64_t gen_next;
+	uint16_t *pcid_gen; /* [4096]: generation last used for a PCID, 0: none */
+
+	_Atomic bool parked; /* not between a TLB check and its access: may be waited for */
+	bool emulating;	     /* inside x86_vcpu_emulate() */
+	uint64_t code_epoch; /* the code cache's, when last at a block boundary */
+	pthread_mutex_t flush_lock;
+	struct {
+		bool all, global;
+		unsigned count;
+		uint64_t gva[16];
+	} flush;
+	_Atomic uint32_t flush_done, flush_asked;
+
+	jmp_buf *unwind;
+	struct x86_event exception; /* being raised */
+	struct x86_event injected;
+	uint64_t exception_intercepts;
+	struct x86_exit *exit;
+	uint64_t pending_db; /* DR6 bits of data breakpoints hit by the current instruction */
+	uint32_t emulate_mode;
+};
+
+/* ---- Small accessors ------------------------------------------------------------------------- */
+
+#define X86_REG(c, r, type) (*(type *)((char *)(c) + (r)))
+
+/* FLAGS: fl holds AH of LAHF in its high byte and OF (0 or 1) in its low one. */
+#define X86_FL_CF 0x0100u
+#define X86_FL_PF 0x0400u
+#define X86_FL_AF 0x1000u
+#define X86_FL_ZF 0x4000u
+#define X86_FL_SF 0x8000u
+#define X86_FL_OF 0x0001u
+
+/* After an instruction in an asm statement with output "=a"(c->fl): keeps its flags. */
+#define X86_ASM_SAVE_FLAGS "\n\tlahf\n\tseto %%al"
+/* Before an instruction that reads flags, with input "a"(c->fl). */
+#define X86_ASM_LOAD_FLAGS "addb $0x7f, %%al\n\tsahf\n\t"
+
+static inline uint32_t x86_flags(const struct x86_vcpu *c)
+{
+	return c->rflags | ((c->fl >> 8) & 0xd5u) | ((uint32_t)(c->fl & 1) << 11) | X86_FLAG_1;
+}
+
+static inline void x86_set_arith(struct x86_vcpu *c, uint32_t flags)
+{
+	c->fl = (uint16_t)(((flags & 0xd5u) | 2u) << 8 | ((flags >> 11) & 1));
+}
+
+/* The instruction's RIP, and that of the next one. */
+static inline uint64_t x86_rip_mask(const struct x86_vcpu *c)
+{
+	return c->mode & X86_MODE_64 ? ~0ul : 0xfffffffful;
+}
+
+static inline uint64_t x86_op_rip(const struct x86_vcpu *c, const struct x86_op *o)
+{
+	return (c->s.scratch[1] + o->off - c->cs_base) & x86_rip_mask(c);
+}
+
+static inline uint64_t x86_op_next_rip(const struct x86_vcpu *c, const struct x86_op *o)
+{
+	return (c->s.scratch[1] + o->off + o->len - c->cs_base) & x86_rip_mask(c);
+}
+
+static inline void x86_attend(struct x86_vcpu *c, uint32_t bits)
+{
+	atomic_fetch_or(&c->attention, bits);
+}
+
+/* ---- Going on ------------------------------------------------------------------------------- */
+
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&    \
+	!defined(PARTITA_NO_TAIL_CALLS)
+#define X86_TAIL_CALLS 1
+#else
+#define X86_TAIL_CALLS 0
+#endif
+
+#define X86_OP(name) static void name(struct x86_vcpu *c, const struct x86_op *o)
+
+/* The next operation of the block. */
+#define NEXT return o[1].fn(c, o + 1)
+
+static inline void x86_enter_block(struct x86_vcpu *c, struct x86_block *b)
+{
+#if X86_TAIL_CALLS
+	return b->ops[0].fn(c, b->ops);
+#else
+	c->next_op = b->ops;
+#endif
+}
+
+/*
+ * x86_chain - end the block; continue at linear address @lin. Use as "return x86_chain(...)".
+ */
+static inline __attribute__((always_inline)) void x86_chain(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t lin)
+{
+	struct x86_jc_entry *e = &c->jc[x86_jc_index(lin)];
+
+	c->instructions += o->n;
+	c->lin = lin;
+	if (likely(e->lin == lin && e->tag == c->jc_tag &&
+		    !atomic_load_explicit(&c->attention, memory_order_relaxed))) {
+		c->s.scratch[1] = lin & X86_PAGE_MASK;
+		return x86_enter_block(c, e->block);
+	}
+}
+
+/*
+ * x86_link - end the block; continue at o->disp from R_PAGE, in the page the block began in.
+ * The block found there is remembered in o->imm.
+ */
+static inline __attribute__((always_inline)) void x86_link(
+	struct x86_vcpu *c, const struct x86_op *o)
+{
+	struct x86_block *b = (struct x86_block *)atomic_load_explicit(
+		(_Atomic uint64_t *)&o->imm, memory_order_acquire);
+
+	c->instructions += o->n;
+	if (likely(b && !atomic_load_explicit(&c->attention, memory_order_relaxed)))
+		return x86_enter_block(c, b);
+	c->lin = c->s.scratch[1] + (int64_t)o->disp;
+	c->link_from = o;
+}
+
+/*
+ * x86_end_here - end the block after this instruction and go through the loop in block.c, which
+ * looks at everything anew: for instructions that change modes, translations or attention.
+ */
+static inline void x86_end_here(struct x86_vcpu *c, const struct x86_op *o)
+{
+	c->instructions += o->n;
+	c->lin = c->s.scratch[1] + o->off + o->len;
+}
+
+/* x86_end_at - the same, continuing at @rip (an offset in CS as it is now). */
+static inline void x86_end_at(struct x86_vcpu *c, const struct x86_op *o, uint64_t rip)
+{
+	c->instructions += o->n;
+	c->lin = (rip + c->cs_base) & (c->mode & X86_MODE_64 ? ~0ul : 0xfffffffful);
+}
+
+/* ---- block.c -------------------------------------------------------------------------------- */
+
+/* Leave the current instruction by raising a fault; o may be NULL when s.rip is already right. */
+_Noreturn void x86_raise(struct x86_vcpu *c, const struct x86_op *o, unsigned vector);
+_Noreturn void x86_raise_error(
+	struct x86_vcpu *c, const struct x86_op *o, unsigned vector, uint32_t error);
+_Noreturn void x86_raise_event(
+	struct x86_vcpu *c, const struct x86_op *o, const struct x86_event *event);
+/* Leave x86_vcpu_run() with RIP at the instruction; the caller filled c->exit but the reason. */
+_Noreturn void x86_leave(
+	struct x86_vcpu *c, const struct x86_op *o, enum x86_exit_reason reason);
+
+/* Make s.rip and s.rflags exact for the instruction of o, for callbacks and slow paths. */
+void x86_sync(struct x86_vcpu *c, const struct x86_op *o);
+
+/* Set all flags from a value that the caller has masked; looks at IF, TF and AC. */
+void x86_set_flags(struct x86_vcpu *c, uint32_t flags);
+/*
+ * Recompute everything derived from CR0, CR3.., CR4, EFER, CPL, CS, SS, segment bases and flags:
+ * mode, seg_base, the TLB in use, traps. Call after changing any of them.
+ */
+void x86_update_mode(struct x86_vcpu *c);
+
+/* ---- tlb.c ----------------------------------------------------------------------------------- */
+
+struct x86_slot {
+	uint64_t gpa, size;
+	uint8_t *host;
+	unsigned flags;
+	struct x86_page *page; /* one for each 4 KiB */
+};
+
+/* What the machine knows of a page of guest memory. */
+struct x86_page {
+	_Atomic uint8_t code;	/* decoded code comes from it: writes must be seen */
+	_Atomic uint8_t writer; /* vcpu index + 1 whose TLB may hold it writable; 255: several */
+};
+
+/* One decoded-code arena half, and the whole machine: fields in block.c's care. */
+#define X86_HASH_BUCKETS 32768u
+#define X86_PAGE_BUCKETS 8192u
+
+struct x86_machine {
+	unsigned n_vcpus;
+	struct x86_vcpu *vcpu[64];
+	pthread_mutex_t lock; /* the code cache, the memory map; its holder may stop the others */
+	struct x86_slot *slots; /* sorted by gpa */
+	unsigned n_slots;
+	uint8_t *code[2]; /* halves of the arena */
+	size_t half_bytes, used;
+	unsigned half;
+	uint64_t epoch; /* of the code cache: how often it changed halves */
+	struct x86_block *_Atomic hash[X86_HASH_BUCKETS];
+	struct x86_block *pages[X86_PAGE_BUCKETS];
+};
+
+/* Taking the machine's lock as a vcpu (counts as parked while waiting) or from outside (NULL). */
+void x86_lock(struct x86_machine *m, struct x86_vcpu *c);
+void x86_unlock(struct x86_machine *m);
+/* With the lock held: wait until every other vcpu is parked; they stay so until the unlock. */
+void x86_stop_others(struct x86_machine *m, struct x86_vcpu *c);
+
+struct x86_slot *x86_slot_find(struct x86_machine *m, uint64_t gpa);
+
+/* Drop translations of this vcpu: all, or all but global ones in kernel space. */
+void x86_tlb_flush_all(struct x86_vcpu *c);
+void x86_tlb_flush_nonglobal(struct x86_vcpu *c);
+void x86_tlb_flush_page(struct x86_vcpu *c, uint64_t va);
+/* Flush what belongs to one PCID (INVPCID type 1), current or not. */
+void x86_tlb_flush_pcid(struct x86_vcpu *c, unsigned pcid);
+/* After CR3 changed: keep_pcid is bit 63 of the value written with CR4.PCIDE set. */
+void x86_tlb_switch(struct x86_vcpu *c, bool keep_pcid);
+void x86_tlb_serve_requests(struct x86_vcpu *c);
+
+struct x86_walk {
+	uint64_t gpa;
+	uint64_t page_mask; /* of the page found: ~0xfff, ~0x1fffff ... */
+	bool user, writable, exec, global, dirty;
+};
+
+/* Walk as CPL 3 (@user) or supervisor; @smap: supervisor access to user pages is refused. */
+/* Returns 0 or a page-fault error code | X86_TRANSLATE_FAULT. @set: mark accessed and dirty. */
+uint32_t x86_walk(struct x86_vcpu *c, uint64_t va, unsigned access, bool user, bool smap, bool set,
+	struct x86_walk *w);
+
+/* GPA of the code at @lin for the current mode; raises #PF or #GP. Sets *host (NULL: no memory) */
+uint64_t x86_fetch_gpa(struct x86_vcpu *c, uint64_t lin, const uint8_t **host);
+
+/* ---- Slow paths of memory access (tlb.c); use mem.h's functions instead --------------------- */
+
+uint64_t x86_load_slow(struct x86_vcpu *c, const struct x86_op *o, uint64_t va, unsigned size);
+void x86_store_slow(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t va, unsigned size, uint64_t value);
+void *x86_rmw_slow(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t va, unsigned size, bool locked);
+void x86_rmw_finish(struct x86_vcpu *c, const struct x86_op *o);
+/* Any size to 4096; both pages are checked before anything is moved. */
+void x86_read(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t va, void *data, unsigned size);
+void x86_write(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t va, const void *data, unsigned size);
+/* Raise what a write of @size bytes at @va would raise, without writing. */
+void x86_probe_write(struct x86_vcpu *c, const struct x86_op *o, uint64_t va, unsigned size);
+/* The processor's own accesses to descriptor tables and TSS: supervisor whatever the CPL. */
+void x86_sys_read(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t va, void *data, unsigned size);
+void x86_sys_write(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t va, const void *data, unsigned size);
+
+/* ---- Decoded code (block.c, translate.c) ------------------------------------------------------ */
+
+struct x86_block *x86_translate(
+	struct x86_vcpu *c, uint64_t lin, uint64_t gpa, const uint8_t *host);
+/* Room for a block in the arena, lock held; NULL: the halves must be changed first. */
+struct x86_block *x86_code_alloc(struct x86_machine *m, unsigned n_ops);
+/* Guest memory was written: drop the blocks made from it. */
+void x86_code_written(struct x86_vcpu *c, struct x86_slot *slot, uint64_t gpa, unsigned size);
+/* An operation of a dropped block: goes back to the loop with RIP at it. */
+void x86_op_stale(struct x86_vcpu *c, const struct x86_op *o);
+
+/* ---- system.c and its neighbours -------------------------------------------------------------- */
+
+/* Deliver c->exception (a fault, with s.rip at the instruction), with double and triple faults. */
+/* Returns false on a triple fault. May itself leave through c->unwind for exits only. */
+bool x86_deliver_exception(struct x86_vcpu *c);
+/* Deliver an external interrupt, NMI, or injected event; faults on the way go the same road. */
+bool x86_deliver_event(struct x86_vcpu *c, const struct x86_event *event);
+/* After an instruction executed with TF set or data breakpoints hit: raise #DB when due. */
+void x86_debug_after(struct x86_vcpu *c, bool single_step);
+/* Instruction breakpoints at @lin: raises #DB. */
+void x86_debug_before(struct x86_vcpu *c, uint64_t lin);
+/* Data breakpoints: notes a hit in pending_db. */
+void x86_debug_data(struct x86_vcpu *c, uint64_t va, unsigned size, bool write);
+/* True when DR7 enables any breakpoint. */
+bool x86_debug_active(const struct x86_vcpu *c);
+
+#endif

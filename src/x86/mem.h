@@ -1,0 +1,96 @@
+/*
+ * mem.h - how operations reach guest memory: inline fast paths over the TLB.
+ *
+ * An access that hits the TLB is a host load or store; everything else (misses, page crossings,
+ * memory-mapped devices, pages with decoded code, alignment checks) takes the slow path in tlb.c.
+ * The host's memory model is the guest's: both are x86.
+ */
+#ifndef PARTITA_X86_MEM_H
+#define PARTITA_X86_MEM_H
+
+#include "x86/cpu.h"
+
+#include <string.h>
+
+/* Effective addresses: base + disp, and the full form. */
+static inline uint64_t x86_ea_s(const struct x86_vcpu *c, const struct x86_op *o)
+{
+	return X86_REG(c, o->base, const uint64_t) + (int64_t)o->disp;
+}
+
+static inline uint64_t x86_ea_f(const struct x86_vcpu *c, const struct x86_op *o)
+{
+	return X86_REG(c, o->base, const uint64_t) +
+	       (X86_REG(c, o->index, const uint64_t) << o->scale) + (int64_t)o->disp +
+	       c->seg_base[o->seg];
+}
+
+static inline struct x86_tlb_entry *x86_tlb_slot(const struct x86_vcpu *c, uint64_t va)
+{
+	return &c->tlb[(va >> 12) & (X86_TLB_ENTRIES - 1)];
+}
+
+/* The tag that an access of @size bytes at @va needs: one that crosses pages matches none. */
+static inline uint64_t x86_tlb_tag(const struct x86_vcpu *c, uint64_t va, unsigned size)
+{
+	return ((va + size - 1) & X86_PAGE_MASK) | c->tlb_gen;
+}
+
+/* Host address for reading, or NULL: take the slow path. */
+static inline void *x86_host_r(const struct x86_vcpu *c, uint64_t va, unsigned size)
+{
+	struct x86_tlb_entry *e = x86_tlb_slot(c, va);
+
+	return likely(e->tag_r == x86_tlb_tag(c, va, size)) ? (void *)(va + e->addend) : NULL;
+}
+
+static inline void *x86_host_w(const struct x86_vcpu *c, uint64_t va, unsigned size)
+{
+	struct x86_tlb_entry *e = x86_tlb_slot(c, va);
+
+	return likely(e->tag_w == x86_tlb_tag(c, va, size)) ? (void *)(va + e->addend) : NULL;
+}
+
+#define X86_DEFINE_ACCESS(bits)                                                                    \
+	static inline uint##bits##_t x86_load##bits(                                               \
+		struct x86_vcpu *c, const struct x86_op *o, uint64_t va)                           \
+	{                                                                                          \
+		volatile uint##bits##_t *p = x86_host_r(c, va, bits / 8);                          \
+		return likely(p != NULL) ? *p                                                      \
+					 : (uint##bits##_t)x86_load_slow(c, o, va, bits / 8);      \
+	}                                                                                          \
+	static inline void x86_store##bits(                                                        \
+		struct x86_vcpu *c, const struct x86_op *o, uint64_t va, uint##bits##_t value)     \
+	{                                                                                          \
+		volatile uint##bits##_t *p = x86_host_w(c, va, bits / 8);                          \
+		if (likely(p != NULL))                                                             \
+			*p = value;                                                                \
+		else                                                                               \
+			x86_store_slow(c, o, va, bits / 8, value);                                 \
+	}
+
+X86_DEFINE_ACCESS(8)
+X86_DEFINE_ACCESS(16)
+X86_DEFINE_ACCESS(32)
+X86_DEFINE_ACCESS(64)
+
+/*
+ * Read-modify-write: the operation works on *x86_rmw(), then calls x86_rmw_end(). @locked: the
+ * operation uses a LOCK prefix on that address; where the host cannot do it in place (a page
+ * crossing, a device) everybody else is stopped until x86_rmw_end().
+ */
+static inline void *x86_rmw(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t va, unsigned size, bool locked)
+{
+	void *p = x86_host_w(c, va, size);
+
+	return likely(p != NULL) ? p : x86_rmw_slow(c, o, va, size, locked);
+}
+
+static inline void x86_rmw_end(struct x86_vcpu *c, const struct x86_op *o)
+{
+	if (unlikely(c->rmw_pending))
+		x86_rmw_finish(c, o);
+}
+
+#endif
