@@ -78,6 +78,17 @@ void x86_emit_jump(struct x86_xlate *t, int64_t rel);
 /* True when a target @rel past the instruction's end may be a LINK (64-bit mode, same page). */
 bool x86_can_link(const struct x86_xlate *t, int64_t rel);
 
+/*
+ * What the emitters of MOV, PUSH, POP, CALL, JMP and RET hand over to segment.c, far.c and control.c:
+ * moves to and from segment, control and debug registers, and far branches (branch_type FAR).
+ */
+bool x86_emit_mov_segment(struct x86_xlate *t);
+bool x86_emit_push_segment(struct x86_xlate *t);
+bool x86_emit_pop_segment(struct x86_xlate *t);
+bool x86_emit_mov_control(struct x86_xlate *t);
+bool x86_emit_mov_debug(struct x86_xlate *t);
+bool x86_emit_far(struct x86_xlate *t);
+
 /* Each family adds its emitters to a table indexed by ZydisMnemonic. */
 void x86_register_alu(x86_emit_fn *table);
 void x86_register_move(x86_emit_fn *table);
