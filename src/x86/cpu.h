@@ -110,6 +110,7 @@ enum x86_tlb_kind {
 
 struct x86_tlb {
 	struct x86_tlb_entry *entry;
+	uint64_t *gpa;	    /* of the page, beside each entry */
 	uint64_t gen;	    /* 1..4095 */
 	bool has_nonglobal; /* something in it depends on CR3 */
 };
@@ -180,7 +181,7 @@ struct x86_vcpu {
 	uint8_t x87_trap;     /* x87/MMX likewise */
 	uint8_t irq_waiting;  /* an interrupt came while they were closed */
 	uint8_t bounce[64] __attribute__((aligned(64)));
-	uint64_t rmw_gpa;
+	uint64_t rmw_va, rmw_gpa;
 	unsigned rmw_size;
 
 	struct x86_machine *machine;
@@ -190,13 +191,17 @@ struct x86_vcpu {
 	enum x86_tlb_kind tlb_kind;
 	struct x86_tlb tlbs[X86_TLB_KINDS];
 	struct x86_jc_entry *jc;
-	uint64_t large_base, large_mask; /* covers every large page entered: see INVLPG */
+	uint64_t large_2m[64], large_1g[64]; /* Bloom filters of large pages entered: see INVLPG */
 	uint64_t gen_next;
 	uint16_t *pcid_gen; /* [4096]: generation last used for a PCID, 0: none */
 
 	_Atomic bool parked; /* not between a TLB check and its access: may be waited for */
 	bool emulating;	     /* inside x86_vcpu_emulate() */
-	uint64_t code_epoch; /* the code cache's, when last at a block boundary */
+	/* The code cache's epoch when last at a block boundary; X86_EPOCH_IDLE outside run. */
+	_Atomic uint64_t code_epoch;
+	struct {
+		uint64_t cr0, cr3, cr4, efer;
+	} seen; /* what the TLB was filled under */
 	pthread_mutex_t flush_lock;
 	struct {
 		bool all, global;
@@ -211,8 +216,11 @@ struct x86_vcpu {
 	uint64_t exception_intercepts;
 	struct x86_exit *exit;
 	uint64_t pending_db; /* DR6 bits of data breakpoints hit by the current instruction */
-	uint32_t emulate_mode;
+	struct x86_block *emulate_block;
 };
+
+#define X86_EPOCH_IDLE (~0ul)
+#define X86_BLOCK_OPS  192 /* the most operations in a block */
 
 /* ---- Small accessors ------------------------------------------------------------------------- */
 
@@ -336,7 +344,7 @@ static inline void x86_end_at(struct x86_vcpu *c, const struct x86_op *o, uint64
 	c->lin = (rip + c->cs_base) & (c->mode & X86_MODE_64 ? ~0ul : 0xfffffffful);
 }
 
-/* ---- block.c -------------------------------------------------------------------------------- */
+/* ---- vcpu.c --------------------------------------------------------------------------------- */
 
 /* Leave the current instruction by raising a fault; o may be NULL when s.rip is already right. */
 _Noreturn void x86_raise(struct x86_vcpu *c, const struct x86_op *o, unsigned vector);
@@ -348,7 +356,7 @@ _Noreturn void x86_raise_event(
 _Noreturn void x86_leave(
 	struct x86_vcpu *c, const struct x86_op *o, enum x86_exit_reason reason);
 
-/* Make s.rip and s.rflags exact for the instruction of o, for callbacks and slow paths. */
+/* Make s.rip (unless o is NULL) and s.rflags exact, for callbacks and slow paths. */
 void x86_sync(struct x86_vcpu *c, const struct x86_op *o);
 
 /* Set all flags from a value that the caller has masked; looks at IF, TF and AC. */
@@ -374,7 +382,6 @@ struct x86_page {
 	_Atomic uint8_t writer; /* vcpu index + 1 whose TLB may hold it writable; 255: several */
 };
 
-/* One decoded-code arena half, and the whole machine: fields in block.c's care. */
 #define X86_HASH_BUCKETS 32768u
 #define X86_PAGE_BUCKETS 8192u
 
@@ -387,9 +394,10 @@ struct x86_machine {
 	uint8_t *code[2]; /* halves of the arena */
 	size_t half_bytes, used;
 	unsigned half;
-	uint64_t epoch; /* of the code cache: how often it changed halves */
+	_Atomic uint64_t epoch; /* of the code cache: how often it was emptied */
 	struct x86_block *_Atomic hash[X86_HASH_BUCKETS];
 	struct x86_block *pages[X86_PAGE_BUCKETS];
+	struct x86_emitters *emitters; /* translate.c's table */
 };
 
 /* Taking the machine's lock as a vcpu (counts as parked while waiting) or from outside (NULL). */
@@ -406,6 +414,8 @@ void x86_tlb_flush_nonglobal(struct x86_vcpu *c);
 void x86_tlb_flush_page(struct x86_vcpu *c, uint64_t va);
 /* Flush what belongs to one PCID (INVPCID type 1), current or not. */
 void x86_tlb_flush_pcid(struct x86_vcpu *c, unsigned pcid);
+/* Use the buffer that the mode calls for, after generations or the mode changed. */
+void x86_tlb_select(struct x86_vcpu *c);
 /* After CR3 changed: keep_pcid is bit 63 of the value written with CR4.PCIDE set. */
 void x86_tlb_switch(struct x86_vcpu *c, bool keep_pcid);
 void x86_tlb_serve_requests(struct x86_vcpu *c);
@@ -447,14 +457,26 @@ void x86_sys_write(
 
 /* ---- Decoded code (block.c, translate.c) ------------------------------------------------------ */
 
-struct x86_block *x86_translate(
-	struct x86_vcpu *c, uint64_t lin, uint64_t gpa, const uint8_t *host);
-/* Room for a block in the arena, lock held; NULL: the halves must be changed first. */
-struct x86_block *x86_code_alloc(struct x86_machine *m, unsigned n_ops);
-/* Guest memory was written: drop the blocks made from it. */
-void x86_code_written(struct x86_vcpu *c, struct x86_slot *slot, uint64_t gpa, unsigned size);
+/* The block for @lin in @mode, made if need be. Raises what fetching raises. Owner only. */
+struct x86_block *x86_block_find(struct x86_vcpu *c, uint64_t lin, uint32_t mode);
+/*
+ * Decode a block at @lin into @ops (room for X86_BLOCK_OPS). @host: the bytes up to the end of the
+ * page; @more: those of the next page, or NULL when not to be had. Returns the count of
+ * operations and *bytes of guest code, or 0 when the first instruction needs @more.
+ */
+unsigned x86_translate(struct x86_vcpu *c, uint64_t lin, uint32_t mode, const uint8_t *host,
+	unsigned host_len, const uint8_t *more, unsigned more_len, struct x86_op *ops,
+	unsigned *bytes);
+/* The table of what decodes into what; a machine has one. NULL: no memory. */
+struct x86_emitters *x86_emitters_create(void);
+void x86_emitters_destroy(struct x86_emitters *e);
+/* Guest memory was written: drop the blocks made from it. c may be NULL. */
+void x86_code_written(
+	struct x86_machine *m, struct x86_vcpu *c, uint64_t gpa, unsigned size);
 /* An operation of a dropped block: goes back to the loop with RIP at it. */
 void x86_op_stale(struct x86_vcpu *c, const struct x86_op *o);
+/* Take note of a change of the code cache; at block boundaries. */
+void x86_code_sync(struct x86_vcpu *c);
 
 /* ---- system.c and its neighbours -------------------------------------------------------------- */
 

@@ -25,6 +25,14 @@ static inline uint64_t x86_ea_f(const struct x86_vcpu *c, const struct x86_op *o
 	       c->seg_base[o->seg];
 }
 
+/*
+ * x86_segment_address - outside 64-bit mode: the linear address of [@offset, @offset + @size) in
+ * segment @seg, after the limit and rights checks of SDM vol. 3A, 5.3 and 5.5. Raises #GP(0) or
+ * #SS(0). In 64-bit mode (where only FS and GS have a base) it just adds the base.
+ */
+uint64_t x86_segment_address(struct x86_vcpu *c, const struct x86_op *o, unsigned seg,
+	uint64_t offset, unsigned size, bool write);
+
 static inline struct x86_tlb_entry *x86_tlb_slot(const struct x86_vcpu *c, uint64_t va)
 {
 	return &c->tlb[(va >> 12) & (X86_TLB_ENTRIES - 1)];

@@ -20,6 +20,10 @@
 struct x86_machine;
 struct x86_vcpu;
 
+/* Widths of guest-physical and linear addresses, as CPUID 0x80000008 tells them. */
+#define X86_PHYSICAL_BITS 40
+#define X86_LINEAR_BITS	  48
+
 enum x86_gpr {
 	X86_RAX,
 	X86_RCX,
@@ -266,7 +270,8 @@ struct x86_ops {
 	 */
 	uint32_t (*translate)(void *ctx, uint64_t gva, unsigned access, uint64_t *gpa);
 };
-#define X86_TRANSLATE_FAULT 0x80000000u
+#define X86_TRANSLATE_FAULT	   0x80000000u
+#define X86_TRANSLATE_NONCANONICAL 0x40000000u /* with the former: #GP or #SS, not #PF */
 #define X86_ACCESS_READ	    0u
 #define X86_ACCESS_WRITE    1u
 #define X86_ACCESS_EXEC	    2u
