@@ -2,9 +2,9 @@
  * x86_oracle.h - the host processor as the judge of the software processor.
  *
  * A case is one short piece of code with random registers, flags, x87/SSE state and memory. It is
- * executed natively, in a thunk, and by a vcpu in 64-bit mode at CPL 3 at the same addresses; what
- * both leave behind must be equal. Cases are made from templates, which give an encoding the way
- * the Intel SDM (vol. 2) writes it.
+ * executed natively, in a thunk, and by a vcpu at CPL 3 at the same addresses; what both leave
+ * behind must be equal. Cases are made from templates, which give an encoding the way the Intel SDM
+ * (vol. 2) writes it; a quarter of them is 32-bit code, which compatibility mode runs.
  */
 #ifndef PARTITA_TESTS_X86_ORACLE_H
 #define PARTITA_TESTS_X86_ORACLE_H
@@ -61,12 +61,14 @@ struct oracle_case {
 	uint64_t target; /* its address */
 	uint8_t imm;	 /* the last immediate byte */
 	uint16_t used;	 /* registers that address memory: bit n for gpr[n] */
-	bool bits32;	 /* run in 32-bit code, not 64-bit */
+	bool bits32;	 /* 32-bit code, in compatibility mode */
 	/* What is not compared. */
 	uint64_t undefined_flags;
 	bool undefined; /* the result as a whole */
-	uint64_t ignore_at; /* memory: ignore_size bytes from here */
-	unsigned ignore_size;
+	struct {
+		uint64_t at;
+		unsigned size;
+	} ignore[2]; /* memory */
 };
 
 /* How a template may be encoded. */
@@ -87,6 +89,7 @@ struct oracle_case {
 #define BCD	  0x00002000u
 #define PLAIN	  0x00004000u /* no optional prefixes: the emitted bytes are exact */
 #define LEGACY	  0x00008000u /* exists in 32-bit code only */
+#define LONG	  0x00200000u /* exists in 64-bit code only */
 #define FENCED	  0x00010000u /* x87: a WAIT follows, so that an exception shows */
 #define ALIGNED64 0x00020000u /* needs its memory aligned to 64 bytes */
 #define REP_OK	  0x00040000u /* may carry F3h or F2h (string instructions) */

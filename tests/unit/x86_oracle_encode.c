@@ -105,9 +105,6 @@ static void random_state(struct oracle_case *c, struct oracle_random *r)
 	s->gpr[X86_RSP] = ORACLE_TARGET + ORACLE_TARGET_SIZE / 2 + oracle_below(r, 64) * 8;
 	if (oracle_once_in(r, 8))
 		s->gpr[X86_RSP] += oracle_below(r, 8);
-	if (c->bits32)
-		for (int i = 0; i < 16; i++)
-			s->gpr[i] &= i < 8 ? 0xffffffffu : 0;
 	s->rflags = X86_FLAG_1 | X86_FLAG_IF | (oracle_random(r) & X86_FLAGS_ARITH);
 	if (oracle_once_in(r, 8))
 		s->rflags |= X86_FLAG_DF;
@@ -298,7 +295,7 @@ static unsigned choose_size(uint32_t how, struct oracle_random *r, bool bits32)
 	unsigned sizes = how & (O8 | OV);
 
 	if (bits32)
-		sizes &= ~O64;
+		sizes = how & D64 ? (sizes & ~O64) | O32 : sizes & ~O64;
 	if (!sizes)
 		return 4;
 	for (;;) {
@@ -344,7 +341,7 @@ void oracle_make(struct oracle_case *c, const struct oracle_template *t, struct 
 	memset(c, 0, offsetof(struct oracle_case, data));
 	memset(&c->size, 0, sizeof(*c) - offsetof(struct oracle_case, size));
 	c->template = t;
-	c->bits32 = t->how & LEGACY;
+	c->bits32 = t->how & LEGACY || (!(t->how & LONG) && oracle_once_in(r, 4));
 	random_state(c, r);
 	c->undefined_flags = t->undefined;
 	if (t->code) {
@@ -363,6 +360,9 @@ void oracle_make(struct oracle_case *c, const struct oracle_template *t, struct 
 	}
 	if (t->adjust)
 		t->adjust(c, r);
+	if (c->bits32)
+		for (int i = 0; i < 16; i++)
+			c->in.gpr[i] &= i < 8 ? 0xffffffffu : 0;
 	if (t->how & FENCED)
 		oracle_emit8(c, 0x9b);
 }
