@@ -24,6 +24,8 @@
 
 void x86_lock(struct x86_machine *m, struct x86_vcpu *c)
 {
+	if (!c)
+		c = x86_current(m);
 	if (c && pthread_mutex_trylock(&m->lock) != 0) {
 		atomic_store(&c->parked, true);
 		pthread_mutex_lock(&m->lock);
@@ -41,6 +43,8 @@ void x86_unlock(struct x86_machine *m)
 
 void x86_stop_others(struct x86_machine *m, struct x86_vcpu *c)
 {
+	if (!c)
+		c = x86_current(m);
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		if (m->vcpu[i] && m->vcpu[i] != c)
 			x86_attend(m->vcpu[i], X86_ATTN_SAFE);

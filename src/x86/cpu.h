@@ -128,14 +128,12 @@ struct x86_jc_entry {
 /* 64 sets of 64: a page's entries lie in one set, so that INVLPG clears 64 entries. */
 static inline unsigned x86_jc_set(uint64_t lin)
 {
-	uint64_t page = lin >> 12;
-
-	return (unsigned)((page ^ (page >> 6) ^ (page >> 12)) & 63) << 6;
+	return (unsigned)(lin >> 6) & 0xfc0;
 }
 
 static inline unsigned x86_jc_index(uint64_t lin)
 {
-	return x86_jc_set(lin) | ((lin ^ (lin >> 6)) & 63);
+	return x86_jc_set(lin) | (unsigned)((lin ^ (lin >> 6)) & 63);
 }
 
 /* ---- The processor -------------------------------------------------------------------------- */
@@ -400,7 +398,12 @@ struct x86_machine {
 	struct x86_emitters *emitters; /* translate.c's table */
 };
 
-/* Taking the machine's lock as a vcpu (counts as parked while waiting) or from outside (NULL). */
+/* The vcpu of @m that this thread is running, or NULL. */
+struct x86_vcpu *x86_current(const struct x86_machine *m);
+/*
+ * Taking the machine's lock: as a vcpu, which counts as parked while it waits, or from outside
+ * (NULL, which also serves callbacks that do not know on whose behalf they are called).
+ */
 void x86_lock(struct x86_machine *m, struct x86_vcpu *c);
 void x86_unlock(struct x86_machine *m);
 /* With the lock held: wait until every other vcpu is parked; they stay so until the unlock. */

@@ -13,6 +13,14 @@
 #define UNWIND_EXCEPTION 1
 #define UNWIND_EXIT	 2
 
+/* Whom this thread runs; set only inside x86_vcpu_run(). */
+static _Thread_local struct x86_vcpu *current;
+
+struct x86_vcpu *x86_current(const struct x86_machine *m)
+{
+	return current && current->machine == m ? current : NULL;
+}
+
 /* ---- State ------------------------------------------------------------------------------------- */
 
 struct x86_state *x86_vcpu_state(struct x86_vcpu *v)
@@ -401,8 +409,10 @@ void x86_vcpu_run(struct x86_vcpu *c, struct x86_exit *exit)
 	x86_lock(c->machine, c);
 	x86_unlock(c->machine);
 	x86_code_sync(c);
+	current = c;
 	enter(c, exit);
 	run(c);
+	current = NULL;
 	x86_sync(c, NULL);
 	c->seen.cr0 = c->s.cr0;
 	c->seen.cr3 = c->s.cr3;
