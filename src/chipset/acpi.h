@@ -21,7 +21,7 @@ struct acpi_window {
 };
 
 struct acpi_config {
-	unsigned processors; /* APIC IDs and processor UIDs are 0 to processors-1 */
+	unsigned processors; /* APIC IDs are 0 to processors-1, processor UIDs one more */
 	uint8_t ioapic_id;
 	struct acpi_window low_mmio;  /* given to VMBus, below 4 GiB */
 	struct acpi_window high_mmio; /* given to VMBus, above 4 GiB */
