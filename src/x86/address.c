@@ -20,26 +20,41 @@ static bool rights_allow(const struct x86_segment *s, bool write)
 	return !write || (type & TYPE_WRITABLE);
 }
 
-static bool limit_allows(const struct x86_segment *s, uint64_t offset, unsigned size)
+/* The offsets that the limit allows: [*first, *last]. */
+static void limits(const struct x86_segment *s, uint64_t *first, uint64_t *last)
 {
-	uint64_t last = offset + size - 1;
 	unsigned type = s->attributes & X86_SEG_TYPE;
 
-	if (!(type & TYPE_CODE) && (type & TYPE_EXPAND_DOWN))
-		return offset > s->limit &&
-		       last <= (s->attributes & X86_SEG_DB ? 0xffffffffu : 0xffffu);
-	return last <= s->limit;
+	*first = 0;
+	*last = s->limit;
+	if (!(type & TYPE_CODE) && (type & TYPE_EXPAND_DOWN)) {
+		*first = *last + 1;
+		*last = s->attributes & X86_SEG_DB ? 0xffffffffu : 0xffffu;
+	}
 }
 
 uint64_t x86_segment_address(struct x86_vcpu *c, const struct x86_op *o, unsigned seg,
 	uint64_t offset, unsigned size, bool write)
 {
 	const struct x86_segment *s = &c->s.seg[seg];
+	uint64_t first, last;
 
 	if (c->mode & X86_MODE_64)
 		return offset + c->seg_base[seg];
-	if (((c->mode & X86_MODE_PROT) && !rights_allow(s, write)) ||
-		!limit_allows(s, offset, size))
+	limits(s, &first, &last);
+	if (((c->mode & X86_MODE_PROT) && !rights_allow(s, write)) || offset < first ||
+		offset + size - 1 > last)
 		x86_raise_error(c, o, seg == X86_SS ? X86_VEC_SS : X86_VEC_GP, 0);
 	return (uint32_t)(offset + s->base);
+}
+
+uint64_t x86_segment_room(
+	const struct x86_vcpu *c, unsigned seg, uint64_t offset, unsigned size, bool down)
+{
+	uint64_t first, last;
+
+	if (c->mode & X86_MODE_64)
+		return ~0ul;
+	limits(&c->s.seg[seg], &first, &last);
+	return down ? offset + size - first : last + 1 - offset;
 }

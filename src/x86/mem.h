@@ -32,6 +32,12 @@ static inline uint64_t x86_ea_f(const struct x86_vcpu *c, const struct x86_op *o
  */
 uint64_t x86_segment_address(struct x86_vcpu *c, const struct x86_op *o, unsigned seg,
 	uint64_t offset, unsigned size, bool write);
+/*
+ * x86_segment_room - how many bytes from there on x86_segment_address() would allow, too; with
+ * @down: how many from the operand's end downwards.
+ */
+uint64_t x86_segment_room(
+	const struct x86_vcpu *c, unsigned seg, uint64_t offset, unsigned size, bool down);
 
 static inline struct x86_tlb_entry *x86_tlb_slot(const struct x86_vcpu *c, uint64_t va)
 {

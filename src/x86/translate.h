@@ -88,6 +88,8 @@ bool x86_emit_pop_segment(struct x86_xlate *t);
 bool x86_emit_mov_control(struct x86_xlate *t);
 bool x86_emit_mov_debug(struct x86_xlate *t);
 bool x86_emit_far(struct x86_xlate *t);
+/* The string instructions: MOVSD and CMPSD are mnemonics of SSE instructions as well. */
+bool x86_emit_string(struct x86_xlate *t);
 
 /* Each family adds its emitters to a table indexed by ZydisMnemonic. */
 void x86_register_alu(x86_emit_fn *table);
