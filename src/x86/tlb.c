@@ -304,7 +304,8 @@ static struct target translate(struct x86_vcpu *c, const struct x86_op *o, uint6
 	struct target t;
 	uint32_t fault;
 
-	if (!(c->mode & X86_MODE_64))
+	/* Compatibility mode's own addresses are 32 bits wide already, the system's are not. */
+	if (!(c->mode & X86_MODE_LMA))
 		va &= 0xffffffff;
 	if (c->ops->translate)
 		x86_sync(c, o);

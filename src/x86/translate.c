@@ -37,7 +37,11 @@ struct x86_emitters *x86_emitters_create(void)
 	x86_register_branch(table);
 	x86_register_string(table);
 	x86_register_atomic(table);
+	x86_register_interrupt(table);
+	x86_register_control(table);
 	x86_register_system(table);
+	x86_register_syscall(table);
+	x86_register_msr(table);
 	x86_register_segment(table);
 	x86_register_io(table);
 	x86_register_simd(table);

@@ -91,6 +91,14 @@ bool x86_emit_far(struct x86_xlate *t);
 /* The string instructions: MOVSD and CMPSD are mnemonics of SSE instructions as well. */
 bool x86_emit_string(struct x86_xlate *t);
 
+/*
+ * Word operands of system instructions (segment.c). The source: emits what is needed, then the word
+ * is in the register returned. The result: emits @fn with operand @x, which leaves it, zero-extended,
+ * in X86_R_T0, and what stores it in the first operand, a word in memory or a register of any width.
+ */
+uint8_t x86_emit_word_source(struct x86_xlate *t, const ZydisDecodedOperand *p);
+void x86_emit_word_result(struct x86_xlate *t, x86_op_fn fn, uint8_t x);
+
 /* Each family adds its emitters to a table indexed by ZydisMnemonic. */
 void x86_register_alu(x86_emit_fn *table);
 void x86_register_move(x86_emit_fn *table);
@@ -101,7 +109,11 @@ void x86_register_stack(x86_emit_fn *table);
 void x86_register_branch(x86_emit_fn *table);
 void x86_register_string(x86_emit_fn *table);
 void x86_register_atomic(x86_emit_fn *table);
+void x86_register_interrupt(x86_emit_fn *table);
+void x86_register_control(x86_emit_fn *table);
 void x86_register_system(x86_emit_fn *table);
+void x86_register_syscall(x86_emit_fn *table);
+void x86_register_msr(x86_emit_fn *table);
 void x86_register_segment(x86_emit_fn *table);
 void x86_register_io(x86_emit_fn *table);
 void x86_register_simd(x86_emit_fn *table);
