@@ -13,6 +13,7 @@
  * be parked, and then nothing of theirs moves until the unlock.
  */
 #include "x86/cpu.h"
+#include "x86/native.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -567,7 +568,8 @@ struct x86_machine *x86_machine_create(unsigned vcpus, size_t code_bytes)
 	if (!m || vcpus < 1 || vcpus > 64)
 		goto fail;
 	m->emitters = x86_emitters_create();
-	if (!m->emitters)
+	m->native = x86_native_create();
+	if (!m->emitters || !m->native)
 		goto fail;
 	m->n_vcpus = vcpus;
 	m->half_bytes = code_bytes / 2;
@@ -587,8 +589,10 @@ struct x86_machine *x86_machine_create(unsigned vcpus, size_t code_bytes)
 fail:
 	if (m && m->code[0])
 		munmap(m->code[0], m->half_bytes);
-	if (m)
+	if (m) {
+		x86_native_destroy(m->native);
 		x86_emitters_destroy(m->emitters);
+	}
 	free(m);
 	return NULL;
 }
@@ -600,6 +604,7 @@ void x86_machine_destroy(struct x86_machine *m)
 	slots_free(m->slots, m->n_slots);
 	munmap(m->code[0], m->half_bytes);
 	munmap(m->code[1], m->half_bytes);
+	x86_native_destroy(m->native);
 	x86_emitters_destroy(m->emitters);
 	pthread_mutex_destroy(&m->lock);
 	free(m);

@@ -396,6 +396,7 @@ struct x86_machine {
 	struct x86_block *_Atomic hash[X86_HASH_BUCKETS];
 	struct x86_block *pages[X86_PAGE_BUCKETS];
 	struct x86_emitters *emitters; /* translate.c's table */
+	struct x86_native *native; /* thunks of x87 and SIMD instructions: native.h */
 };
 
 /* The vcpu of @m that this thread is running, or NULL. */

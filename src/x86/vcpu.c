@@ -5,6 +5,7 @@
  * Faults and exits unwind to x86_vcpu_run() with longjmp, from any depth.
  */
 #include "x86/cpu.h"
+#include "x86/fpu.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -120,6 +121,7 @@ void x86_vcpu_changed(struct x86_vcpu *c)
 
 	s->scratch[0] = 0;
 	s->rflags |= X86_FLAG_1;
+	x86_fx_normalise(&s->fx);
 	x86_set_flags(c, (uint32_t)s->rflags);
 	if (!(s->cr0 & X86_CR0_PE))
 		s->cpl = 0;
