@@ -1,0 +1,337 @@
+/*
+ * run.c - partita run: checks what the user asks for, opens what it names, and becomes the worker.
+ *
+ * Whatever is wrong is said in one line, before anything was started: see partita(1).
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "worker/worker.h"
+
+static const char help[] =
+	"Usage: partita run --kernel FILE [OPTION]...\n"
+	"\n"
+	"Run a machine in this terminal, until it powers off.\n"
+	"\n"
+	"  --kernel FILE       what to start: a Linux bzImage, an ELF kernel with a PVH note,\n"
+	"                      or a Multiboot 1 kernel\n"
+	"  --initrd FILE       initial RAM disk, or first Multiboot module\n"
+	"  --cmdline TEXT      the kernel's command line; for Linux console=ttyS0 shows its "
+	"console\n"
+	"  --memory SIZE       memory of the guest, with a unit: K, M, G or T (default 512M)\n"
+	"  --processors N      virtual processors, 1 to 64 (default 1)\n"
+	"  --serial stdio      COM1 is this terminal (the default): Ctrl-A h shows its keys\n"
+	"  --serial file:PATH  COM1 is written to a file\n"
+	"  --serial unix:PATH  COM1 is a socket, for one client at a time\n"
+	"  --engine NAME       kvm, software, or auto (the default: kvm where it is of use)\n"
+	"  --restart           when the guest resets the machine, start it again\n"
+	"  --name NAME         what messages call the machine (default: the kernel's file name)\n"
+	"  --stats FILE        write figures about the run to a file when it ends\n"
+	"  --verbose           say more about what happens\n"
+	"  --help              this help\n"
+	"\n"
+	"Exit status: 0 the guest powered off, or Ctrl-A x; 1 it reset without --restart, or "
+	"crashed;\n"
+	"2 nothing was started, because of what stderr says.\n";
+
+enum option_code {
+	OPT_KERNEL = 256,
+	OPT_INITRD,
+	OPT_CMDLINE,
+	OPT_MEMORY,
+	OPT_PROCESSORS,
+	OPT_SERIAL,
+	OPT_ENGINE,
+	OPT_RESTART,
+	OPT_NAME,
+	OPT_STATS,
+	OPT_VERBOSE,
+	OPT_HELP,
+};
+
+static const struct option options[] = {
+	{"kernel", required_argument, NULL, OPT_KERNEL},
+	{"initrd", required_argument, NULL, OPT_INITRD},
+	{"cmdline", required_argument, NULL, OPT_CMDLINE},
+	{"memory", required_argument, NULL, OPT_MEMORY},
+	{"processors", required_argument, NULL, OPT_PROCESSORS},
+	{"serial", required_argument, NULL, OPT_SERIAL},
+	{"engine", required_argument, NULL, OPT_ENGINE},
+	{"restart", no_argument, NULL, OPT_RESTART},
+	{"name", required_argument, NULL, OPT_NAME},
+	{"stats", required_argument, NULL, OPT_STATS},
+	{"verbose", no_argument, NULL, OPT_VERBOSE},
+	{"help", no_argument, NULL, OPT_HELP},
+	{0},
+};
+
+/* Each of these says what is wrong, and returns false. */
+
+static bool parse_memory(const char *text, uint64_t *bytes)
+{
+	struct sysinfo host;
+
+	if (cli_parse_size(text, bytes)) {
+		log_error("--memory %s: give a number and a unit, such as 512M or 2G", text);
+		return false;
+	}
+	if (*bytes < WORKER_MIN_MEMORY || *bytes % WORKER_MEMORY_STEP) {
+		log_error("--memory %s: a machine has at least %uM, in steps of %uK", text,
+			WORKER_MIN_MEMORY >> 20, WORKER_MEMORY_STEP >> 10);
+		return false;
+	}
+	if (sysinfo(&host) == 0 && *bytes / host.mem_unit > host.totalram) {
+		log_error("--memory %s: this host has only %lluM", text,
+			(unsigned long long)host.totalram * host.mem_unit >> 20);
+		return false;
+	}
+	return true;
+}
+
+static bool parse_processors(const char *text, unsigned *processors)
+{
+	uint64_t count;
+
+	if (cli_parse_count(text, WORKER_MAX_PROCESSORS, &count) || count < 1) {
+		log_error("--processors %s: a machine has 1 to %u processors", text,
+			WORKER_MAX_PROCESSORS);
+		return false;
+	}
+	*processors = count;
+	return true;
+}
+
+static bool parse_engine(const char *text, enum worker_engine *engine)
+{
+	if (strcmp(text, "auto") == 0)
+		*engine = WORKER_ENGINE_AUTO;
+	else if (strcmp(text, "software") == 0)
+		*engine = WORKER_ENGINE_SOFTWARE;
+	else if (strcmp(text, "kvm") == 0)
+		*engine = WORKER_ENGINE_KVM;
+	else {
+		log_error("--engine %s: there are auto, software and kvm", text);
+		return false;
+	}
+	return true;
+}
+
+static bool parse_serial(const char *text, struct worker_config *config)
+{
+	const char *path = strchr(text, ':');
+
+	if (strcmp(text, "stdio") == 0) {
+		config->serial = WORKER_SERIAL_STDIO;
+		return true;
+	}
+	config->serial_path = path ? path + 1 : "";
+	if (strncmp(text, "file:", 5) == 0)
+		config->serial = WORKER_SERIAL_FILE;
+	else if (strncmp(text, "unix:", 5) == 0)
+		config->serial = WORKER_SERIAL_UNIX;
+	else
+		path = NULL;
+	if (path && path[1])
+		return true;
+	log_error("--serial %s: there are stdio, file:PATH and unix:PATH", text);
+	return false;
+}
+
+static bool parse_option(int code, struct worker_config *config, const char **stats)
+{
+	switch (code) {
+	case OPT_KERNEL:
+		config->kernel_path = optarg;
+		return true;
+	case OPT_INITRD:
+		config->initrd_path = optarg;
+		return true;
+	case OPT_CMDLINE:
+		config->cmdline = optarg;
+		return true;
+	case OPT_MEMORY:
+		return parse_memory(optarg, &config->memory);
+	case OPT_PROCESSORS:
+		return parse_processors(optarg, &config->processors);
+	case OPT_SERIAL:
+		return parse_serial(optarg, config);
+	case OPT_ENGINE:
+		return parse_engine(optarg, &config->engine);
+	case OPT_RESTART:
+		config->restart = true;
+		return true;
+	case OPT_NAME:
+		config->name = optarg;
+		return true;
+	case OPT_STATS:
+		*stats = optarg;
+		return true;
+	default:
+		log_set_verbose(true);
+		return true;
+	}
+}
+
+static bool open_input(const char *what, const char *path, int *fd)
+{
+	struct stat st;
+
+	*fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (*fd >= 0 && fstat(*fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+		close(*fd);
+		*fd = -1;
+		errno = EISDIR;
+	}
+	if (*fd >= 0)
+		return true;
+	log_error("cannot open the %s %s: %s", what, path, strerror(errno));
+	return false;
+}
+
+static bool open_output(const char *what, const char *path, int *fd)
+{
+	*fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (*fd >= 0)
+		return true;
+	log_error("cannot write %s %s: %s; name a file that you may write", what, path,
+		strerror(errno));
+	return false;
+}
+
+/* Whether a socket's file is left over from a process that is gone. */
+static bool is_stale(const struct sockaddr_un *address)
+{
+	struct stat st;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool stale = fd >= 0 && lstat(address->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+		     connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+		     errno == ECONNREFUSED;
+
+	if (fd >= 0)
+		close(fd);
+	return stale;
+}
+
+static bool open_socket(const char *path, int *fd)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	const struct sockaddr *generic = (const struct sockaddr *)&address;
+	int err;
+
+	if (strlen(path) >= sizeof(address.sun_path)) {
+		log_error("the serial socket's path is longer than the %zu characters a socket can "
+			  "have: %s",
+			sizeof(address.sun_path) - 1, path);
+		return false;
+	}
+	strcpy(address.sun_path, path);
+	*fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	err = *fd < 0 ? errno : bind(*fd, generic, sizeof(address)) < 0 ? errno : 0;
+	if (err == EADDRINUSE && is_stale(&address)) {
+		unlink(path);
+		err = bind(*fd, generic, sizeof(address)) < 0 ? errno : 0;
+	}
+	if (!err)
+		err = listen(*fd, 1) < 0 ? errno : 0;
+	if (err)
+		log_error("cannot listen at the serial socket %s: %s; name a path that is free and "
+			  "that you may write",
+			path, strerror(err));
+	return !err;
+}
+
+static bool open_serial(struct worker_config *config)
+{
+	switch (config->serial) {
+	case WORKER_SERIAL_FILE:
+		return open_output("the serial output", config->serial_path, &config->serial_fd);
+	case WORKER_SERIAL_UNIX:
+		return open_socket(config->serial_path, &config->serial_fd);
+	default:
+		return true;
+	}
+}
+
+/* Outputs come last: they are made only for a machine whose input is there. */
+static bool open_all(struct worker_config *config, const char *stats)
+{
+	return open_input("kernel", config->kernel_path, &config->kernel_fd) &&
+	       (!config->initrd_path ||
+		       open_input("initrd", config->initrd_path, &config->initrd_fd)) &&
+	       (!stats || open_output("the figures to", stats, &config->stats_fd)) &&
+	       open_serial(config);
+}
+
+/* The argument that getopt_long() refused. */
+static void report_option(char **argv)
+{
+	const char *argument = argv[optind - 1];
+	const size_t length = strcspn(argument, "=");
+
+	for (const struct option *o = options; o->name; o++)
+		if (strlen(o->name) + 2 == length &&
+			strncmp(argument + 2, o->name, length - 2) == 0) {
+			log_error("%.*s %s; see 'partita run --help'", (int)length, argument,
+				o->has_arg ? "needs a value" : "takes no value");
+			return;
+		}
+	log_error("%s: no such option; see 'partita run --help'", argument);
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash && slash[1] ? slash + 1 : path;
+}
+
+int cli_run(int argc, char **argv)
+{
+	struct worker_config config = {
+		.kernel_fd = -1,
+		.initrd_fd = -1,
+		.memory = 512ull << 20,
+		.processors = 1,
+		.serial_fd = -1,
+		.stats_fd = -1,
+	};
+	const char *stats = NULL;
+	int code;
+
+	opterr = 0;
+	while ((code = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+		if (code == OPT_HELP) {
+			fputs(help, stdout);
+			return 0;
+		}
+		if (code == '?') {
+			report_option(argv);
+			return CLI_USAGE_ERROR;
+		}
+		if (!parse_option(code, &config, &stats))
+			return CLI_USAGE_ERROR;
+	}
+	if (optind < argc) {
+		log_error("%s: unexpected argument; see 'partita run --help'", argv[optind]);
+		return CLI_USAGE_ERROR;
+	}
+	if (!config.kernel_path) {
+		log_error("nothing to start: give --kernel FILE");
+		return CLI_USAGE_ERROR;
+	}
+	if (!config.name)
+		config.name = base_name(config.kernel_path);
+	return open_all(&config, stats) ? worker_run(&config) : CLI_USAGE_ERROR;
+}

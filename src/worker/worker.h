@@ -1,0 +1,64 @@
+/*
+ * worker.h - a machine is a process: this room makes one out of the rooms below it.
+ *
+ * The caller hands over everything opened and checked as far as it can be without a machine;
+ * worker_run() assembles partition, memory, chipset and kernel, gives up its privileges and
+ * runs until the machine ends.
+ */
+#ifndef PARTITA_WORKER_WORKER_H
+#define PARTITA_WORKER_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define WORKER_MAX_PROCESSORS 64
+/* A memory size is a multiple of a page, and at least so much. */
+#define WORKER_MEMORY_STEP 4096u
+#define WORKER_MIN_MEMORY  (2u << 20)
+
+/* What a process tells its parent; see partita(1). */
+enum worker_status {
+	WORKER_POWERED_OFF = 0, /* the guest powered off, or the user quit */
+	WORKER_FAILED = 1,    /* it reset with no restart asked for, crashed, or the host failed */
+	WORKER_BAD_INPUT = 2, /* nothing was started */
+};
+
+enum worker_engine {
+	WORKER_ENGINE_AUTO,
+	WORKER_ENGINE_SOFTWARE,
+	WORKER_ENGINE_KVM,
+};
+
+enum worker_serial {
+	WORKER_SERIAL_STDIO,
+	WORKER_SERIAL_FILE, /* serial_fd is the file, open for writing */
+	WORKER_SERIAL_UNIX, /* serial_fd is a listening socket */
+};
+
+/* Descriptors and strings stay the caller's; they must live as long as the run. */
+struct worker_config {
+	const char *name; /* of the machine, for messages */
+	int kernel_fd;
+	const char *kernel_path;
+	int initrd_fd; /* -1: none */
+	const char *initrd_path;
+	const char *cmdline; /* NULL: empty */
+	uint64_t memory;     /* bytes: see above */
+	unsigned processors; /* 1 to WORKER_MAX_PROCESSORS */
+	enum worker_engine engine;
+	enum worker_serial serial;
+	int serial_fd;
+	const char *serial_path;
+	bool restart; /* start again when the guest resets */
+	int stats_fd; /* -1: none; gets one "key value" line a figure when the machine ends */
+};
+
+/*
+ * worker_run - run a machine to its end. To be called once in a process, with no other thread
+ * running: signal dispositions, privileges and the terminal belong to the machine from here on
+ * (the terminal is given back). Returns the exit status, an enum worker_status, or ends the
+ * process by the signal that ended the machine.
+ */
+int worker_run(const struct worker_config *config);
+
+#endif
