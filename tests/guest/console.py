@@ -1,0 +1,178 @@
+"""The console: terminal keys, pipes, files and sockets."""
+
+import os
+import signal
+import socket
+import termios
+import time
+
+from boot import CMDLINE
+from harness import Failure, tail, test
+
+ESCAPE = b"\x01"
+
+
+def echo_guest(context, *arguments, terminal=False):
+    """A guest that sends back what it gets, and powers off at a q."""
+    return context.session("--kernel", context.assemble("hang"), "--cmdline", "echo", "--memory",
+                           "16M", *arguments, terminal=terminal)
+
+
+def modes(session):
+    return termios.tcgetattr(session.slave)
+
+
+@test("console: Ctrl-A x quits and gives the terminal back")
+def quit_key(context):
+    session = echo_guest(context, terminal=True)
+    before = termios.tcgetattr(session.slave)
+    session.expect("here", 10)
+    context.check(not modes(session)[3] & termios.ICANON, "the terminal is not in raw mode")
+    session.send(b"a")
+    session.expect("a", 5)
+    session.send(ESCAPE + b"x")
+    result = session.wait(5)
+    context.check(result.status == 0, f"status {result.status}: {result.errors}")
+    context.check(modes(session) == before, "the terminal was not given back")
+
+
+@test("console: Ctrl-A h helps, Ctrl-A Ctrl-A sends itself")
+def other_keys(context):
+    session = echo_guest(context, terminal=True)
+    session.expect("here", 10)
+    session.send(ESCAPE + b"h")
+    session.expect("Ctrl-A x", 5)
+    session.send(ESCAPE + ESCAPE + b"<")
+    session.expect("\x01<", 5)
+    session.send(b"q")
+    result = session.wait(5)
+    context.check(result.status == 0, f"status {result.status}: {result.errors}")
+
+
+@test("console: the terminal is given back after a signal, also SIGSEGV")
+def terminal_after_signals(context):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGSEGV, signal.SIGABRT):
+        session = echo_guest(context, terminal=True)
+        before = termios.tcgetattr(session.slave)
+        session.expect("here", 10)
+        session.process.send_signal(number)
+        result = session.wait(5)
+        context.check(result.status == -number, f"status {result.status} after signal {number}")
+        context.check(modes(session) == before, f"not given back after signal {number}")
+
+
+@test("console: pipes carry every byte, Ctrl-A too, and their end ends nothing")
+def pipes(context):
+    session = echo_guest(context)
+    end = session.expect("here\n", 10)
+    sent = bytes(b for b in range(256) if b != ord("q")) * 8
+    session.send(sent)
+    until = time.monotonic() + 20
+    while len(session.read) < end + len(sent):
+        if time.monotonic() > until or not session.receive(1):
+            raise Failure(f"{len(session.read) - end} of {len(sent)} bytes came back")
+    context.check(session.read[end:] == sent, "other bytes came back")
+    session.process.stdin.close()
+    session.receive(1)
+    context.check(session.process.poll() is None, "the end of stdin ended the machine")
+    session.process.send_signal(signal.SIGTERM)
+    session.wait(5)
+    session.process.stdin = open(os.devnull)
+
+
+@test("console: a reader that goes away ends the machine as it ends other programs")
+def broken_pipe(context):
+    session = echo_guest(context)
+    session.expect("here", 10)
+    session.process.stdout.close()
+    session.send(b"xx")
+    until = time.monotonic() + 5
+    while session.process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    context.check(session.process.poll() == -signal.SIGPIPE, f"{session.process.poll()}")
+    session.process.stdout = open(os.devnull)
+
+
+@test("console: stdin from a file")
+def stdin_file(context):
+    import subprocess
+
+    keys = context.folder / "keys"
+    keys.write_bytes(b"0123456789" * 500 + b"q")
+    done = subprocess.run([context.partita, "run", "--engine", context.engine, "--kernel",
+                           context.assemble("hang"), "--cmdline", "echo", "--memory", "16M"],
+                          stdin=open(keys, "rb"), stdout=subprocess.PIPE, timeout=30)
+    context.check(done.returncode == 0, f"status {done.returncode}")
+    context.check(done.stdout == b"here\n" + keys.read_bytes(), "other bytes came back")
+
+
+@test("console: serial output to a file")
+def serial_file(context):
+    log = context.folder / "log"
+    result = context.run("--kernel", context.kernel("cloud"), "--initrd", context.initrd(":"),
+                         "--cmdline", CMDLINE, "--serial", f"file:{log}")
+    context.check(result.status == 0, f"status {result.status}: {result.errors}")
+    context.check(result.console == "", "something is on stdout: " + result.console)
+    text = log.read_text(errors="replace")
+    context.check("Linux version" in text and "END" in text, tail(text))
+
+
+def connect(path, deadline=10):
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(deadline)
+    until = time.monotonic() + deadline
+    while True:
+        try:
+            client.connect(str(path))
+            return client
+        except OSError:
+            if time.monotonic() > until:
+                raise Failure(f"nobody listens at {path}")
+            time.sleep(0.02)
+
+
+def talk(client, data):
+    client.sendall(data)
+    got = b""
+    while len(got) < len(data):
+        part = client.recv(100)
+        if not part:
+            raise Failure(f"closed after {got!r}")
+        got += part
+    return got
+
+
+@test("console: a socket serves one client after another")
+def serial_socket(context):
+    path = context.folder / "socket"
+    session = echo_guest(context, "--serial", f"unix:{path}")
+    first = connect(path)
+    # Nobody may have been there when the guest said that it is ready.
+    first.settimeout(10)
+    data = talk(first, b"z")
+    context.check(data[-1:] == b"z" or b"here" in data, repr(data))
+    second = connect(path)
+    second.sendall(b"2")
+    first.close()
+    context.check(second.recv(1) == b"2", "the second client was not served")
+    second.sendall(b"q")
+    result = session.wait(5)
+    context.check(result.status == 0, f"status {result.status}: {result.errors}")
+    second.close()
+
+
+@test("console: a socket in use is refused, a stale one replaced")
+def socket_in_use(context):
+    path = context.folder / "socket"
+    first = echo_guest(context, "--serial", f"unix:{path}")
+    connect(path).close()
+    result = echo_guest(context, "--serial", f"unix:{path}").wait(10)
+    context.check(result.status == 2, f"status {result.status}: {result.errors}")
+    context.check(str(path) in result.errors, result.errors)
+    first.process.kill()
+    first.wait(5)
+    third = echo_guest(context, "--serial", f"unix:{path}")
+    client = connect(path)
+    client.sendall(b"q")
+    context.check(third.wait(10).status == 0, "the machine with the replaced socket failed")
+    client.close()

@@ -1,0 +1,249 @@
+"""What guest tests are made with: machines with a deadline, checks, and a registry.
+
+A test is a function with the @test decorator; it gets a Context. It fails by raising Failure, which
+Context.check() and everything that waits for a machine do. The end of the machine's console is
+shown with the failure.
+"""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import tempfile
+import termios
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+TAIL_LINES = 30
+
+# Slow machines: all deadlines are multiplied by this.
+SLOWNESS = float(os.environ.get("PARTITA_TEST_SLOWNESS", "1"))
+
+
+class Failure(Exception):
+    pass
+
+
+@dataclass
+class Test:
+    name: str
+    function: object
+    long_only: bool
+
+
+TESTS = []
+
+
+def test(name=None, long_only=False, **parameters):
+    """Register a test; the parameters are given to the function beside the context."""
+
+    def register(function):
+        label = name or function.__name__
+        TESTS.append(Test(label, lambda context: function(context, **parameters), long_only))
+        return function
+
+    return register
+
+
+def tail(text):
+    lines = text.replace("\r", "").splitlines()[-TAIL_LINES:]
+    return "\n".join("    | " + line for line in lines)
+
+
+@dataclass
+class Result:
+    """A machine that ended."""
+
+    status: int
+    console: str
+    errors: str
+    seconds: float
+
+    def facts(self):
+        return dict(re.findall(r"^FACT (\S+) (.*?)\r*$", self.console, re.M))
+
+    def output(self):
+        """What the guest's job printed."""
+        match = re.search(r"^BEGIN\r*\n(.*?)^END\r*$", self.console, re.M | re.S)
+        if not match:
+            raise Failure("the guest's job did not run to its end\n" + tail(self.console))
+        # The kernel's own messages may come in between.
+        lines = match.group(1).replace("\r", "").splitlines()
+        return "\n".join(line for line in lines if not re.match(r"\[ *\d+\.\d+\]", line))
+
+
+class Session:
+    """A machine that runs, its console a pseudo-terminal or a pipe."""
+
+    def __init__(self, command, terminal):
+        self.read = b""
+        self.started = time.monotonic()
+        self.terminal = None
+        self.errors = tempfile.TemporaryFile()
+        if terminal:
+            self.terminal, slave = pty.openpty()
+            self.process = subprocess.Popen(command, stdin=slave, stdout=slave,
+                                            stderr=self.errors, start_new_session=True,
+                                            preexec_fn=lambda: own_terminal(slave))
+            self.slave = slave
+            self.input = self.output = self.terminal
+        else:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE, stderr=self.errors)
+            self.input = self.process.stdin.fileno()
+            self.output = self.process.stdout.fileno()
+
+    def text(self):
+        return self.read.decode(errors="replace")
+
+    def error_text(self):
+        self.errors.seek(0)
+        return self.errors.read().decode(errors="replace")
+
+    def receive(self, seconds):
+        """Take what comes within so many seconds; false at the end of the output."""
+        ready, _, _ = select.select([self.output], [], [], seconds)
+        if not ready:
+            return self.process.poll() is None
+        try:
+            data = os.read(self.output, 65536)
+        except OSError:  # a terminal whose other side is closed
+            data = b""
+        self.read += data
+        return bool(data)
+
+    def expect(self, pattern, deadline=60, start=0):
+        """Wait for the pattern; returns where it ended."""
+        until = time.monotonic() + deadline * SLOWNESS
+        while True:
+            match = re.compile(pattern.encode(), re.M).search(self.read, start)
+            if match:
+                return match.end()
+            left = until - time.monotonic()
+            if left <= 0 or not self.receive(min(left, 1)):
+                why = "did not come in time" if left <= 0 else "never came"
+                raise Failure(f"{pattern!r} {why}\n{tail(self.text() + self.error_text())}")
+
+    def send(self, data):
+        os.write(self.input, data)
+
+    def wait(self, deadline):
+        until = time.monotonic() + deadline * SLOWNESS
+        while self.process.poll() is None:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise Failure(f"still running after {deadline * SLOWNESS:.0f} s\n"
+                              + tail(self.text() + self.error_text()))
+            self.receive(min(left, 0.2))
+        while not self.terminal and self.receive(0):
+            pass
+        return Result(self.process.returncode, self.text(), self.error_text(),
+                      time.monotonic() - self.started)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self.terminal:
+            os.close(self.terminal)
+            os.close(self.slave)
+        else:
+            self.process.stdin.close()
+            self.process.stdout.close()
+        self.errors.close()
+
+
+def own_terminal(slave):
+    import fcntl
+
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+
+
+@dataclass
+class Context:
+    """What a test works with: the program, a folder of its own, and guests."""
+
+    partita: str
+    folder: Path
+    engine: str
+    sessions: list = field(default_factory=list)
+
+    def check(self, condition, message):
+        if not condition:
+            raise Failure(message)
+
+    def session(self, *arguments, terminal=False):
+        session = Session([self.partita, "run", "--engine", self.engine, *map(str, arguments)],
+                          terminal)
+        self.sessions.append(session)
+        return session
+
+    def run(self, *arguments, deadline=90, stdin=b""):
+        """Run a machine to its end."""
+        session = self.session(*arguments)
+        if stdin:
+            session.send(stdin)
+        return session.wait(deadline)
+
+    def close(self):
+        for session in self.sessions:
+            session.close()
+
+    def kernel(self, kind):
+        return tool("scripts/guest/kernel", kind)
+
+    def initrd(self, job, *files):
+        """An initramfs whose /init runs a job of jobs/, or the given commands."""
+        job_file = HERE / "jobs" / job
+        if not re.fullmatch(r"\w+", job):
+            job_file = self.folder / "job"
+            job_file.write_text(job)
+        out = self.folder / "initrd"
+        tool("scripts/guest/initramfs", out, HERE / "init", f"job={job_file}", *files)
+        return out
+
+    def assemble(self, name):
+        """An assembly guest of asm/, as a Multiboot kernel."""
+        out = self.folder / f"{name}.elf"
+        parts = self.folder / f"{name}.o"
+        subprocess.run(["nasm", "-f", "elf32", "-I", f"{HERE}/asm/", "-o", parts,
+                        HERE / "asm" / f"{name}.asm"], check=True)
+        subprocess.run(["ld", "-m", "elf_i386", "-N", "--no-warn-rwx-segments", "-Ttext",
+                        "0x100000", "-o", out, parts], check=True)
+        return out
+
+
+def tool(script, *arguments):
+    done = subprocess.run([ROOT / script, *map(str, arguments)], stdout=subprocess.PIPE,
+                          stdin=subprocess.DEVNULL, text=True)
+    if done.returncode:
+        raise Failure(f"{script} failed")
+    return done.stdout.strip()
+
+
+def run_test(test_, partita, engine):
+    """Returns None, or what failed."""
+    with tempfile.TemporaryDirectory(prefix="partita-test-") as folder:
+        # The worker may have given up being root.
+        os.chmod(folder, 0o777)
+        context = Context(partita, Path(folder), engine)
+        try:
+            test_.function(context)
+            return None
+        except Failure as failure:
+            return str(failure)
+        except subprocess.CalledProcessError as failure:
+            return str(failure)
+        finally:
+            context.close()
+
+
+def crashed(status):
+    """Whether the program itself died of a signal such as SIGSEGV."""
+    return status < 0 and -status in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT,
+                                      signal.SIGILL, signal.SIGFPE, signal.SIGSYS)
