@@ -206,10 +206,11 @@ void x86_code_sync(struct x86_vcpu *c)
 {
 	uint64_t epoch = atomic_load(&c->machine->epoch);
 
-	if (atomic_load_explicit(&c->code_epoch, memory_order_relaxed) == epoch)
-		return;
-	memset(c->jc, 0, X86_JC_ENTRIES * sizeof(*c->jc));
-	c->link_from = NULL;
+	if (c->jc_epoch != epoch) {
+		memset(c->jc, 0, X86_JC_ENTRIES * sizeof(*c->jc));
+		c->jc_epoch = epoch;
+		c->link_from = NULL;
+	}
 	atomic_store(&c->code_epoch, epoch);
 }
 

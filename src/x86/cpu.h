@@ -197,6 +197,7 @@ struct x86_vcpu {
 	bool emulating;	     /* inside x86_vcpu_emulate() */
 	/* The code cache's epoch when last at a block boundary; X86_EPOCH_IDLE outside run. */
 	_Atomic uint64_t code_epoch;
+	uint64_t jc_epoch; /* the one that jc[] belongs to */
 	struct {
 		uint64_t cr0, cr3, cr4, efer;
 	} seen; /* what the TLB was filled under */

@@ -337,7 +337,7 @@ static void execute_single(struct x86_vcpu *c)
 static void execute_next(struct x86_vcpu *c)
 {
 	const struct x86_op *from = c->link_from;
-	uint64_t epoch = atomic_load_explicit(&c->code_epoch, memory_order_relaxed);
+	uint64_t epoch = c->jc_epoch;
 	struct x86_jc_entry *e = &c->jc[x86_jc_index(c->lin)];
 	struct x86_block *b;
 
@@ -346,7 +346,7 @@ static void execute_next(struct x86_vcpu *c)
 	b = x86_block_find(c, c->lin, c->mode);
 	if (!b->gpa2) {
 		*e = (struct x86_jc_entry){.lin = c->lin, .tag = c->jc_tag, .block = b};
-		if (from && atomic_load_explicit(&c->code_epoch, memory_order_relaxed) == epoch)
+		if (from && c->jc_epoch == epoch)
 			__atomic_store_n(
 				(uint64_t *)&from->imm, (uint64_t)b, __ATOMIC_RELEASE);
 	}
