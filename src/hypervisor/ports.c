@@ -1,0 +1,261 @@
+/*
+ * ports.c - see ports.h. Source: Windows Hypervisor Platform API, "Notification Port Data Types".
+ */
+#include "hypervisor/partition.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CONNECTION_ID_BITS 0x00FFFFFFu
+
+int ports_init(struct ports *ports)
+{
+	ports->list = NULL;
+	ports->doorbells = 0;
+	return -pthread_rwlock_init(&ports->lock, NULL);
+}
+
+static void port_free(struct port *port)
+{
+	close(port->event);
+	free(port);
+}
+
+void ports_free(struct ports *ports)
+{
+	while (ports->list) {
+		struct port *port = ports->list;
+
+		ports->list = port->next;
+		port_free(port);
+	}
+	pthread_rwlock_destroy(&ports->lock);
+}
+
+static void signal_event(const struct port *port)
+{
+	uint64_t one = 1;
+
+	/* A full counter means that the event is signalled already. */
+	while (write(port->event, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+bool ports_signal(struct ports *ports, uint32_t connection)
+{
+	struct port *port;
+
+	pthread_rwlock_rdlock(&ports->lock);
+	for (port = ports->list; port; port = port->next) {
+		if (port->parameters.NotificationPortType == WHvNotificationPortTypeEvent &&
+			port->parameters.Event.ConnectionId == connection) {
+			signal_event(port);
+			break;
+		}
+	}
+	pthread_rwlock_unlock(&ports->lock);
+	return port != NULL;
+}
+
+static bool doorbell_matches(
+	const WHV_DOORBELL_MATCH_DATA *match, uint64_t gpa, unsigned size, uint64_t value)
+{
+	return match->GuestAddress == gpa && (!match->MatchOnLength || match->Length == size) &&
+	       (!match->MatchOnValue || match->Value == value);
+}
+
+bool ports_doorbell(struct ports *ports, uint64_t gpa, unsigned size, uint64_t value)
+{
+	bool found = false;
+
+	if (!atomic_load_explicit(&ports->doorbells, memory_order_relaxed))
+		return false;
+	pthread_rwlock_rdlock(&ports->lock);
+	for (struct port *port = ports->list; port; port = port->next) {
+		if (port->parameters.NotificationPortType == WHvNotificationPortTypeDoorbell &&
+			doorbell_matches(&port->parameters.Doorbell, gpa, size, value)) {
+			signal_event(port);
+			found = true;
+		}
+	}
+	pthread_rwlock_unlock(&ports->lock);
+	return found;
+}
+
+static bool valid_doorbell(const WHV_DOORBELL_MATCH_DATA *d)
+{
+	if (d->Reserved || (d->MatchOnValue && !d->MatchOnLength))
+		return false;
+	if (d->MatchOnLength ? d->Length != 1 && d->Length != 2 && d->Length != 4 && d->Length != 8
+			     : d->Length != 0)
+		return false;
+	return d->MatchOnValue || !d->Value;
+}
+
+static bool valid_parameters(const WHV_NOTIFICATION_PORT_PARAMETERS *p)
+{
+	if (p->Reserved || p->Reserved1 || p->ConnectionVtl)
+		return false;
+	switch (p->NotificationPortType) {
+	case WHvNotificationPortTypeEvent:
+		return p->Event.ConnectionId && !(p->Event.ConnectionId & ~CONNECTION_ID_BITS);
+	case WHvNotificationPortTypeDoorbell:
+		return valid_doorbell(&p->Doorbell);
+	default:
+		return false;
+	}
+}
+
+static bool same_port(
+	const WHV_NOTIFICATION_PORT_PARAMETERS *a, const WHV_NOTIFICATION_PORT_PARAMETERS *b)
+{
+	if (a->NotificationPortType != b->NotificationPortType)
+		return false;
+	if (a->NotificationPortType == WHvNotificationPortTypeEvent)
+		return a->Event.ConnectionId == b->Event.ConnectionId;
+	return !memcmp(&a->Doorbell, &b->Doorbell, sizeof(a->Doorbell));
+}
+
+/* Add @port unless one like it is there. */
+static bool add(struct ports *ports, struct port *port)
+{
+	struct port *other;
+
+	pthread_rwlock_wrlock(&ports->lock);
+	for (other = ports->list; other; other = other->next) {
+		if (same_port(&other->parameters, &port->parameters))
+			break;
+	}
+	if (!other) {
+		port->next = ports->list;
+		ports->list = port;
+		if (port->parameters.NotificationPortType == WHvNotificationPortTypeDoorbell)
+			ports->doorbells++;
+	}
+	pthread_rwlock_unlock(&ports->lock);
+	return !other;
+}
+
+/* Take out the port that is @handle, or when that is NULL the one like @like. */
+static struct port *take(
+	struct ports *ports, const void *handle, const WHV_NOTIFICATION_PORT_PARAMETERS *like)
+{
+	struct port **at, *port;
+
+	pthread_rwlock_wrlock(&ports->lock);
+	for (at = &ports->list; *at; at = &(*at)->next) {
+		if (handle ? *at == handle : same_port(&(*at)->parameters, like))
+			break;
+	}
+	port = *at;
+	if (port) {
+		*at = port->next;
+		if (port->parameters.NotificationPortType == WHvNotificationPortTypeDoorbell)
+			ports->doorbells--;
+	}
+	pthread_rwlock_unlock(&ports->lock);
+	return port;
+}
+
+HRESULT WINAPI WHvCreateNotificationPort(WHV_PARTITION_HANDLE Partition,
+	const WHV_NOTIFICATION_PORT_PARAMETERS *Parameters, HANDLE EventHandle,
+	WHV_NOTIFICATION_PORT_HANDLE *PortHandle)
+{
+	struct partition *p = partition_ready(Partition);
+	struct port *port;
+
+	if (!p || !Parameters || !PortHandle || !EventHandle || !valid_parameters(Parameters))
+		return E_INVALIDARG;
+	port = calloc(1, sizeof(*port));
+	if (!port)
+		return E_OUTOFMEMORY;
+	port->parameters = *Parameters;
+	port->target_vp = WHV_ANY_VP;
+	port->target_duration = WHV_NOTIFICATION_PORT_PREFERRED_DURATION_MAX;
+	port->event = fcntl(PARTITA_FD_FROM_HANDLE(EventHandle), F_DUPFD_CLOEXEC, 3);
+	if (port->event < 0) {
+		free(port);
+		return E_HANDLE;
+	}
+	if (!add(&p->ports, port)) {
+		port_free(port);
+		return HRESULT_FROM_WIN32(ERROR_ALREADY_EXISTS);
+	}
+	*PortHandle = port;
+	return S_OK;
+}
+
+HRESULT WINAPI WHvSetNotificationPortProperty(WHV_PARTITION_HANDLE Partition,
+	WHV_NOTIFICATION_PORT_HANDLE PortHandle, WHV_NOTIFICATION_PORT_PROPERTY_CODE PropertyCode,
+	WHV_NOTIFICATION_PORT_PROPERTY PropertyValue)
+{
+	struct partition *p = partition_ready(Partition);
+	HRESULT result = E_INVALIDARG;
+
+	if (!p)
+		return E_INVALIDARG;
+	pthread_rwlock_wrlock(&p->ports.lock);
+	for (struct port *port = p->ports.list; port; port = port->next) {
+		if (port != PortHandle)
+			continue;
+		if (PropertyCode == WHvNotificationPortPropertyPreferredTargetVp &&
+			(PropertyValue == WHV_ANY_VP || PropertyValue < p->prop.processor_count)) {
+			port->target_vp = (uint32_t)PropertyValue;
+			result = S_OK;
+		} else if (PropertyCode == WHvNotificationPortPropertyPreferredTargetDuration) {
+			port->target_duration = PropertyValue;
+			result = S_OK;
+		}
+	}
+	pthread_rwlock_unlock(&p->ports.lock);
+	return result;
+}
+
+HRESULT WINAPI WHvDeleteNotificationPort(
+	WHV_PARTITION_HANDLE Partition, WHV_NOTIFICATION_PORT_HANDLE PortHandle)
+{
+	struct partition *p = partition_ready(Partition);
+	struct port *port;
+
+	if (!p || !PortHandle)
+		return E_INVALIDARG;
+	port = take(&p->ports, PortHandle, NULL);
+	if (!port)
+		return E_INVALIDARG;
+	port_free(port);
+	return S_OK;
+}
+
+HRESULT WINAPI WHvRegisterPartitionDoorbellEvent(WHV_PARTITION_HANDLE Partition,
+	const WHV_DOORBELL_MATCH_DATA *MatchData, HANDLE EventHandle)
+{
+	WHV_NOTIFICATION_PORT_PARAMETERS parameters = {
+		.NotificationPortType = WHvNotificationPortTypeDoorbell};
+	WHV_NOTIFICATION_PORT_HANDLE port;
+
+	if (!MatchData)
+		return E_INVALIDARG;
+	parameters.Doorbell = *MatchData;
+	return WHvCreateNotificationPort(Partition, &parameters, EventHandle, &port);
+}
+
+HRESULT WINAPI WHvUnregisterPartitionDoorbellEvent(
+	WHV_PARTITION_HANDLE Partition, const WHV_DOORBELL_MATCH_DATA *MatchData)
+{
+	struct partition *p = partition_ready(Partition);
+	WHV_NOTIFICATION_PORT_PARAMETERS parameters = {
+		.NotificationPortType = WHvNotificationPortTypeDoorbell};
+	struct port *port;
+
+	if (!p || !MatchData)
+		return E_INVALIDARG;
+	parameters.Doorbell = *MatchData;
+	port = take(&p->ports, NULL, &parameters);
+	if (!port)
+		return HRESULT_FROM_WIN32(ERROR_NOT_FOUND);
+	port_free(port);
+	return S_OK;
+}

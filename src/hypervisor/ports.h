@@ -1,0 +1,36 @@
+/*
+ * ports.h - notification ports: host events that a guest's HvCallSignalEvent or its write to a
+ * guest physical address signals without an exit to the client.
+ */
+#ifndef PARTITA_HYPERVISOR_PORTS_H
+#define PARTITA_HYPERVISOR_PORTS_H
+
+#include <WinHvPlatform.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct port {
+	struct port *next;
+	WHV_NOTIFICATION_PORT_PARAMETERS parameters;
+	int event; /* our own duplicate of the caller's eventfd */
+	uint32_t target_vp;
+	uint64_t target_duration;
+};
+
+struct ports {
+	pthread_rwlock_t lock;
+	struct port *list;
+	_Atomic unsigned doorbells; /* so that memory exits without any look no further */
+};
+
+int ports_init(struct ports *ports);
+void ports_free(struct ports *ports);
+
+/* Signal the event port of @connection. False: there is none. */
+bool ports_signal(struct ports *ports, uint32_t connection);
+/* Signal the doorbells that a write matches. False: none does. */
+bool ports_doorbell(struct ports *ports, uint64_t gpa, unsigned size, uint64_t value);
+
+#endif
