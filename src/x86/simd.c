@@ -40,6 +40,9 @@ static inline void check_aligned(
  * underflow unmasked a tiny result counts even when exact, and FTZ has no effect: a second run with
  * FTZ, which flushes just the tiny ones, tells. Exceptions that precede the computation (invalid,
  * denormal, divide) keep those that follow it from being noticed.
+ *
+ * One thing cannot be told so: with overflow unmasked PE is set as well, although the processor
+ * leaves it clear when the result is exact but for its exponent.
  */
 void x86_simd_checked(struct x86_vcpu *c, const struct x86_op *o, void *reg, void *rm)
 {
