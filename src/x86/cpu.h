@@ -301,12 +301,12 @@ static inline __attribute__((always_inline)) void x86_chain(
 	struct x86_jc_entry *e = &c->jc[x86_jc_index(lin)];
 
 	c->instructions += o->n;
-	c->lin = lin;
 	if (likely(e->lin == lin && e->tag == c->jc_tag &&
 		    !atomic_load_explicit(&c->attention, memory_order_relaxed))) {
 		c->s.scratch[1] = lin & X86_PAGE_MASK;
 		return x86_enter_block(c, e->block);
 	}
+	c->lin = lin;
 }
 
 /*

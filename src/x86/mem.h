@@ -65,22 +65,81 @@ static inline void *x86_host_w(const struct x86_vcpu *c, uint64_t va, unsigned s
 	return likely(e->tag_w == x86_tlb_tag(c, va, size)) ? (void *)(va + e->addend) : NULL;
 }
 
+/*
+ * What to do on a miss, without making the operation pay for the possibility: miss.S calls the slow
+ * path and preserves every register, so that the compiler sees no call and needs no stack frame.
+ */
+#if X86_TAIL_CALLS
+#define X86_MISS_CLOBBERS                                                                          \
+	"memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",    \
+		"xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+
+static inline uint64_t x86_load_miss(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t va, uint64_t size)
+{
+	uint64_t value;
+
+	asm volatile("call x86_load_miss_keep"
+		: "=a"(value)
+		: "D"(c), "S"(o), "d"(va), "c"(size)
+		: X86_MISS_CLOBBERS);
+	return value;
+}
+
+static inline void x86_store_miss(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t va, uint64_t size, uint64_t value)
+{
+	register uint64_t v asm("r8") = value;
+
+	asm volatile("call x86_store_miss_keep"
+		:
+		: "D"(c), "S"(o), "d"(va), "c"(size), "r"(v)
+		: X86_MISS_CLOBBERS);
+}
+
+static inline void *x86_rmw_miss(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t va, uint64_t size, uint64_t locked)
+{
+	register uint64_t l asm("r8") = locked;
+	void *p;
+
+	asm volatile("call x86_rmw_miss_keep"
+		: "=a"(p)
+		: "D"(c), "S"(o), "d"(va), "c"(size), "r"(l)
+		: X86_MISS_CLOBBERS);
+	return p;
+}
+
+static inline void x86_rmw_rest(struct x86_vcpu *c, const struct x86_op *o)
+{
+	asm volatile("call x86_rmw_rest_keep" : : "D"(c), "S"(o) : X86_MISS_CLOBBERS);
+}
+#else
+#define x86_load_miss  x86_load_slow
+#define x86_store_miss x86_store_slow
+#define x86_rmw_miss   x86_rmw_slow
+#define x86_rmw_rest   x86_rmw_finish
+#endif
+
 #define X86_DEFINE_ACCESS(bits)                                                                    \
 	static inline uint##bits##_t x86_load##bits(                                               \
 		struct x86_vcpu *c, const struct x86_op *o, uint64_t va)                           \
 	{                                                                                          \
-		volatile uint##bits##_t *p = x86_host_r(c, va, bits / 8);                          \
-		return likely(p != NULL) ? *p                                                      \
-					 : (uint##bits##_t)x86_load_slow(c, o, va, bits / 8);      \
+		struct x86_tlb_entry *e = x86_tlb_slot(c, va);                                     \
+                                                                                                   \
+		if (likely(e->tag_r == x86_tlb_tag(c, va, bits / 8)))                              \
+			return *(volatile uint##bits##_t *)(va + e->addend);                       \
+		return (uint##bits##_t)x86_load_miss(c, o, va, bits / 8);                          \
 	}                                                                                          \
 	static inline void x86_store##bits(                                                        \
 		struct x86_vcpu *c, const struct x86_op *o, uint64_t va, uint##bits##_t value)     \
 	{                                                                                          \
-		volatile uint##bits##_t *p = x86_host_w(c, va, bits / 8);                          \
-		if (likely(p != NULL))                                                             \
-			*p = value;                                                                \
+		struct x86_tlb_entry *e = x86_tlb_slot(c, va);                                     \
+                                                                                                   \
+		if (likely(e->tag_w == x86_tlb_tag(c, va, bits / 8)))                              \
+			*(volatile uint##bits##_t *)(va + e->addend) = value;                      \
 		else                                                                               \
-			x86_store_slow(c, o, va, bits / 8, value);                                 \
+			x86_store_miss(c, o, va, bits / 8, value);                                 \
 	}
 
 X86_DEFINE_ACCESS(8)
@@ -96,15 +155,17 @@ X86_DEFINE_ACCESS(64)
 static inline void *x86_rmw(
 	struct x86_vcpu *c, const struct x86_op *o, uint64_t va, unsigned size, bool locked)
 {
-	void *p = x86_host_w(c, va, size);
+	struct x86_tlb_entry *e = x86_tlb_slot(c, va);
 
-	return likely(p != NULL) ? p : x86_rmw_slow(c, o, va, size, locked);
+	if (likely(e->tag_w == x86_tlb_tag(c, va, size)))
+		return (void *)(va + e->addend);
+	return x86_rmw_miss(c, o, va, size, locked);
 }
 
 static inline void x86_rmw_end(struct x86_vcpu *c, const struct x86_op *o)
 {
 	if (unlikely(c->rmw_pending))
-		x86_rmw_finish(c, o);
+		x86_rmw_rest(c, o);
 }
 
 #endif

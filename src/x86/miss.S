@@ -1,0 +1,50 @@
+/*
+ * miss.S - from an operation to the slow path of a memory access, keeping all its registers.
+ *
+ * mem.h calls these from inline assembly as if they were one instruction: only RAX changes, and
+ * only where there is a result. The stack is aligned here, as the caller had no reason to; callers
+ * are built without a red zone. XMM registers are the caller's clobbers.
+ */
+	.macro keep name, target, result
+	.globl \name
+	.hidden \name
+	.type \name, @function
+\name:
+	push %rbp
+	mov %rsp, %rbp
+	push %rcx
+	push %rdx
+	push %rsi
+	push %rdi
+	push %r8
+	push %r9
+	push %r10
+	push %r11
+	push %rax
+	and $-16, %rsp
+	call \target
+	.if \result
+	mov %rax, -72(%rbp)
+	.endif
+	lea -72(%rbp), %rsp
+	pop %rax
+	pop %r11
+	pop %r10
+	pop %r9
+	pop %r8
+	pop %rdi
+	pop %rsi
+	pop %rdx
+	pop %rcx
+	pop %rbp
+	ret
+	.size \name, . - \name
+	.endm
+
+	.text
+	keep x86_load_miss_keep, x86_load_slow, 1
+	keep x86_store_miss_keep, x86_store_slow, 0
+	keep x86_rmw_miss_keep, x86_rmw_slow, 1
+	keep x86_rmw_rest_keep, x86_rmw_finish, 0
+
+	.section .note.GNU-stack, "", @progbits
