@@ -5,7 +5,7 @@
  * machine's lock. Their memory comes from an arena of two halves. When one is full the other takes
  * over, empty; nobody's block disappears under it, since a half is only used again once every vcpu
  * has been at a block boundary after the last change (vcpu.code_epoch). A dropped block stays where
- * it is: its operations become x86_op_stale(), so whoever is inside it leaves at the next
+ * it is: its operations become op_stale(), so whoever is inside it leaves at the next
  * instruction, which is how self-modifying code is exact.
  *
  * "Parked" says of a vcpu that it is not between looking into its TLB and the access: it is
@@ -324,6 +324,23 @@ static bool two_buckets(struct x86_machine *m, const struct x86_block *b)
 	return b->gpa2 && page_bucket(m, b->gpa2) != page_bucket(m, b->gpa);
 }
 
+/*
+ * What a dropped block's operations become: back to the loop, to go on where the last executed
+ * instruction ended. That is not always where this operation's begins: instructions that do
+ * nothing have no operations.
+ */
+static void op_stale(struct x86_vcpu *c, const struct x86_op *o)
+{
+	x86_end_here(c, o - 1);
+}
+
+static void op_stale_block(struct x86_vcpu *c, const struct x86_op *o)
+{
+	const struct x86_block *b = (const void *)((const char *)o - offsetof(struct x86_block, ops));
+
+	c->lin = c->s.scratch[1] + (b->gpa & ~X86_PAGE_MASK);
+}
+
 static void block_drop(struct x86_machine *m, struct x86_block *b)
 {
 	hash_remove(m, b);
@@ -332,13 +349,8 @@ static void block_drop(struct x86_machine *m, struct x86_block *b)
 		page_remove(m, b, 1);
 	for (unsigned i = 0; i < b->n_ops; i++)
 		if (i == 0 || b->ops[i].off != b->ops[i - 1].off)
-			__atomic_store_n(&b->ops[i].fn, x86_op_stale, __ATOMIC_RELEASE);
-}
-
-void x86_op_stale(struct x86_vcpu *c, const struct x86_op *o)
-{
-	c->instructions += o->n - 1u;
-	c->lin = c->s.scratch[1] + o->off;
+			__atomic_store_n(&b->ops[i].fn, i ? op_stale : op_stale_block,
+				__ATOMIC_RELEASE);
 }
 
 /* Does the block hold bytes of [gpa, gpa + size), which lies in one page? */

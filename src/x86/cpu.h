@@ -478,8 +478,6 @@ void x86_emitters_destroy(struct x86_emitters *e);
 /* Guest memory was written: drop the blocks made from it. c may be NULL. */
 void x86_code_written(
 	struct x86_machine *m, struct x86_vcpu *c, uint64_t gpa, unsigned size);
-/* An operation of a dropped block: goes back to the loop with RIP at it. */
-void x86_op_stale(struct x86_vcpu *c, const struct x86_op *o);
 /* Take note of a change of the code cache; at block boundaries. */
 void x86_code_sync(struct x86_vcpu *c);
 
