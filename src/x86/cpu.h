@@ -178,6 +178,7 @@ struct x86_vcpu {
 	uint8_t simd_trap;    /* SSE instructions must look at CR0/CR4 first */
 	uint8_t x87_trap;     /* x87/MMX likewise */
 	uint8_t irq_waiting;  /* an interrupt came while they were closed */
+	uint32_t pauses;      /* PAUSE instructions executed */
 	uint8_t bounce[64] __attribute__((aligned(64)));
 	uint64_t rmw_va, rmw_gpa;
 	unsigned rmw_size;

@@ -9,6 +9,8 @@
  */
 #include "x86/family.h"
 
+#include <sched.h>
+
 #define LEAF7_EBX_CLFLUSHOPT (1u << 23)
 
 /* ---- MOV ------------------------------------------------------------------------------------- */
@@ -340,6 +342,19 @@ X86_CONDITIONS(DEFINE_CONDITIONAL)
 		return true;                                                                       \
 	}
 
+/*
+ * PAUSE stands in loops that wait for another processor, which may be a thread that the host has
+ * no core for: now and then the wait is given to it.
+ */
+#define PAUSES_TO_YIELD 64
+
+static inline void spin(struct x86_vcpu *c)
+{
+	if (unlikely(++c->pauses % PAUSES_TO_YIELD == 0))
+		sched_yield();
+	__builtin_ia32_pause();
+}
+
 DEFINE_PLAIN(cbw, AX = (uint16_t)(int8_t)AL)
 DEFINE_PLAIN(cwde, RAX = (uint32_t)(int16_t)AX)
 DEFINE_PLAIN(cdqe, RAX = (uint64_t)(int32_t)EAX)
@@ -354,7 +369,7 @@ DEFINE_PLAIN(stc, c->fl |= X86_FL_CF)
 DEFINE_PLAIN(cmc, c->fl ^= X86_FL_CF)
 DEFINE_PLAIN(cld, c->rflags &= ~X86_FLAG_DF)
 DEFINE_PLAIN(std, c->rflags |= X86_FLAG_DF)
-DEFINE_PLAIN(pause, __builtin_ia32_pause())
+DEFINE_PLAIN(pause, spin(c))
 DEFINE_PLAIN(lfence, asm volatile("lfence" : : : "memory"))
 DEFINE_PLAIN(mfence, asm volatile("mfence" : : : "memory"))
 DEFINE_PLAIN(sfence, asm volatile("sfence" : : : "memory"))
