@@ -502,11 +502,15 @@ X86_OP(op_arpl_reg)
 
 X86_OP(op_arpl_mem)
 {
+	uint64_t ea = X86_REG(c, X86_R_EA, uint64_t);
+	uint16_t selector;
 	bool raised;
 
 	require_protected(c, o);
-	raised = adjust_rpl(c, o, x86_rmw(c, o, X86_REG(c, X86_R_EA, uint64_t), 2, false));
-	x86_rmw_end(c, o);
+	selector = x86_load16(c, o, ea);
+	raised = adjust_rpl(c, o, &selector);
+	if (raised)
+		x86_store16(c, o, ea, selector);
 	set_zf(c, raised);
 	x86_end_here(c, o);
 }
