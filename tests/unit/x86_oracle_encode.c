@@ -141,7 +141,7 @@ static void set_address_register(struct encoder *e, unsigned n, uint64_t value)
 		value = (uint32_t)value | (oracle_once_in(e->r, 2) ? oracle_random(e->r) << 32 : 0);
 	if (e->c->bits32)
 		value = (uint32_t)value;
-	if (!oracle_once_in(e->r, 100))
+	if ((e->how & WIDE) || !oracle_once_in(e->r, 100))
 		e->c->in.gpr[n] = value;
 	e->c->used |= (uint16_t)(1u << n);
 }
@@ -170,8 +170,6 @@ static void memory_operand(struct encoder *e, uint8_t reg)
 
 			set_address_register(e, index, (uint64_t)value);
 			disp = -(int64_t)(c->in.gpr[index] << scale);
-			if (c->in.gpr[index] != (uint64_t)value)
-				disp = 0;
 			tail(e, 0x05 | (index & 7) << 3 | scale << 6, 1);
 			e->rex |= index >= 8 ? 2 : 0;
 		}

@@ -248,7 +248,8 @@ static const struct oracle_template legacy[] = {
 	{ "push ss", "16", LEGACY | PLAIN },
 	{ "push ds", "1E", LEGACY | PLAIN },
 	{ "bound", "62 /r", LEGACY | MEM_ONLY | O16 | O32 },
-	{ "arpl", "63 /r", LEGACY | O16 },
+	/* Without overrides: whether a write that does not come about is checked is the model's. */
+	{ "arpl", "63 /r", LEGACY | PLAIN | O16 },
 	ALIAS("add", "0", 0),
 	ALIAS("or", "1", AF),
 	ALIAS("adc", "2", 0),

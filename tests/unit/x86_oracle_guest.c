@@ -13,6 +13,8 @@
 
 #define TABLES	    0x1000u /* PML4, PDPT, PD, PT */
 #define TABLES_SIZE 0x4000u
+#define TASK	    0x10180000u /* a TSS without an I/O map, for the supervisor only */
+#define TASK_LIMIT  0x67u
 #define PRESENT_RW_USER 7u
 
 static struct x86_machine *machine;
@@ -114,6 +116,8 @@ void oracle_guest_init(void)
 	tables[1024 + (ORACLE_DATA >> 21)] = (TABLES + 0x3000) | PRESENT_RW_USER;
 	identity(tables + 1536, ORACLE_DATA, ORACLE_DATA_SIZE);
 	identity(tables + 1536, ORACLE_CODE, ORACLE_CODE_SIZE);
+	tables[1536 + (TASK >> 12 & 511)] = TASK | 3;
+	map(TASK, 4096)[0x66] = 0xff; /* where the I/O map begins */
 	x86_vcpu_intercept_exceptions(vcpu, ~0ull);
 	x86_features(&features);
 }
@@ -150,6 +154,8 @@ static void load(const struct oracle_case *c)
 	s->seg[X86_SS] = flat(0x2b, 0x3, false);
 	s->seg[X86_DS] = s->seg[X86_ES] = s->seg[X86_SS];
 	s->seg[X86_FS] = s->seg[X86_GS] = s->seg[X86_SS];
+	s->seg[X86_TR] = (struct x86_segment){ .base = TASK, .limit = TASK_LIMIT, .selector = 0x40 };
+	s->seg[X86_TR].attributes = X86_SEG_P | 0xb;
 	s->cpl = 3;
 	s->cr0 = X86_CR0_PE | X86_CR0_MP | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM |
 		X86_CR0_PG;

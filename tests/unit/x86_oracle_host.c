@@ -18,7 +18,8 @@
 
 #include "x86_oracle.h"
 
-#define THUNK	    0x10200000u
+/* Away from where stray addresses tend to fall. */
+#define THUNK	    0x5b3a7000u
 #define THUNK_SIZE  0x4000u
 #define AREA	    (THUNK + 0x2000u)
 #define CODE32	    0x23 /* Linux's user code selectors on x86-64 */

@@ -200,6 +200,9 @@ static void compare_equal(struct oracle_case *c, struct oracle_random *r)
 {
 	uint64_t mask = ~0ull >> (64 - 8 * c->size), value;
 
+	/* Whether a 32-bit register that is not replaced loses its upper half is the model's. */
+	if (c->size == 4 && !c->memory)
+		c->in.gpr[c->rm] &= mask;
 	if (oracle_once_in(r, 2) || (c->used & 1u << X86_RAX))
 		return;
 	if (c->memory)
@@ -321,16 +324,16 @@ static void string_operands(struct oracle_case *c, struct oracle_random *r)
 				g[i] |= oracle_random(r) << 32;
 }
 
-#define STRING(name, byte, wide)                                                                   \
-	{ name, byte, O8 | REP_OK, 0, ALWAYS, string_operands },                                   \
-	{ name, wide, OV | REP_OK, 0, ALWAYS, string_operands }
+#define STRING(name, byte, word, how)                                                              \
+	{ name, byte, O8 | REP_OK | (how), 0, ALWAYS, string_operands },                           \
+	{ name, word, OV | REP_OK | (how), 0, ALWAYS, string_operands }
 
 static const struct oracle_template string[] = {
-	STRING("movs", "A4", "A5"),
-	STRING("cmps", "A6", "A7"),
-	STRING("stos", "AA", "AB"),
-	STRING("lods", "AC", "AD"),
-	STRING("scas", "AE", "AF"),
+	STRING("movs", "A4", "A5", WIDE),
+	STRING("cmps", "A6", "A7", WIDE),
+	STRING("stos", "AA", "AB", 0),
+	STRING("lods", "AC", "AD", 0),
+	STRING("scas", "AE", "AF", 0),
 };
 
 const struct oracle_family oracle_integer[] = {

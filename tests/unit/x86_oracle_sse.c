@@ -103,13 +103,14 @@ static const struct oracle_template sse_unmasked[] = {
 	CONTROLLED("ucomisd", "66 0F 2E /r", F64),
 };
 
-/* Mostly a value that LDMXCSR accepts. */
+/* Mostly a value that LDMXCSR accepts; bit 17 is accepted by AMD's processors only. */
 static void control_word(struct oracle_case *c, struct oracle_random *r)
 {
-	uint32_t value = (uint32_t)oracle_random(r) & 0xffff;
+	uint32_t value = (uint32_t)oracle_random(r) & ~0x20000u;
 
 	if (!oracle_once_in(r, 8))
-		memcpy(oracle_memory(c, c->target), &value, 4);
+		value &= 0xffff;
+	memcpy(oracle_memory(c, c->target), &value, 4);
 }
 
 /* MASKMOVQ and MASKMOVDQU store at RDI. */
@@ -168,8 +169,8 @@ static const struct oracle_template sse_move[] = {
 	{ "movdq2q", "F2 0F D6 /r", REG_ONLY },
 	{ "pmovmskb", "0F D7 /r", REG_ONLY },
 	{ "pmovmskb", "66 0F D7 /r", REG_ONLY },
-	{ "maskmovq", "0F F7 /r", REG_ONLY, 0, ALWAYS, masked_store },
-	{ "maskmovdqu", "66 0F F7 /r", REG_ONLY, 0, ALWAYS, masked_store },
+	{ "maskmovq", "0F F7 /r", REG_ONLY | PLAIN, 0, ALWAYS, masked_store },
+	{ "maskmovdqu", "66 0F F7 /r", REG_ONLY | PLAIN, 0, ALWAYS, masked_store },
 	{ "emms", "0F 77", PLAIN },
 	{ "ldmxcsr", "0F AE /2", MEM_ONLY, 0, ALWAYS, control_word },
 	{ "stmxcsr", "0F AE /3", MEM_ONLY },

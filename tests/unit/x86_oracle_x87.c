@@ -131,26 +131,39 @@ static void save_area(struct oracle_case *c, struct oracle_random *r)
 	c->ignore[1].size = 4;
 }
 
-/* XSAVE and XRSTOR of the x87 and SSE components. */
-static void xsave_area(struct oracle_case *c, struct oracle_random *r)
+/* XSAVE and XRSTOR of the x87 and SSE components, at an absolute address: RAX holds the mask. */
+static void xsave_area(struct oracle_case *c, struct oracle_random *r, uint8_t digit)
 {
-	uint8_t *header = oracle_memory(c, c->target) + 512;
+	uint8_t *header;
 
+	c->memory = true;
+	c->target = ORACLE_TARGET + 64 * oracle_below(r, 32) + (oracle_once_in(r, 32) ? 8 : 0);
+	header = oracle_memory(c, c->target) + 512;
 	restore_area(c, r);
-	if (!(c->used & 1u << X86_RAX))
-		c->in.gpr[X86_RAX] = oracle_below(r, 4);
-	if (!(c->used & 1u << X86_RDX))
-		c->in.gpr[X86_RDX] = 0;
+	c->in.gpr[X86_RAX] = oracle_below(r, 4);
+	c->in.gpr[X86_RDX] = 0;
 	memset(header, 0, 64);
 	header[0] = (uint8_t)oracle_below(r, 4);
 	if (oracle_once_in(r, 16))
 		header[oracle_below(r, 64)] = 0x40;
+	if (!c->bits32 && oracle_once_in(r, 2))
+		oracle_emit8(c, 0x48);
+	oracle_emit(c, "\x0f\xae", 2);
+	oracle_emit8(c, (uint8_t)((c->bits32 ? 5 : 4) | digit << 3));
+	if (!c->bits32)
+		oracle_emit8(c, 0x25);
+	oracle_emit32(c, (uint32_t)c->target);
 }
 
-static void xsave_stored(struct oracle_case *c, struct oracle_random *r)
+static void xsave(struct oracle_case *c, struct oracle_random *r)
 {
-	xsave_area(c, r);
+	xsave_area(c, r, 4);
 	save_area(c, r);
+}
+
+static void xrstor(struct oracle_case *c, struct oracle_random *r)
+{
+	xsave_area(c, r, 5);
 }
 
 static const struct oracle_template x87_state[] = {
@@ -161,14 +174,14 @@ static const struct oracle_template x87_state[] = {
 	PLAIN_ONE("fnclex", "DB E2", CONTROL),
 	PLAIN_ONE("fninit", "DB E3", CONTROL),
 	PLAIN_ONE("fwait", "9B", CONTROL),
-	{ "fldenv", "D9 /4", MEM_ONLY | O16 | O32, 0, ALWAYS, environment },
-	{ "fnstenv", "D9 /6", MEM_ONLY | O16 | O32, 0, ALWAYS, environment_stored },
-	{ "frstor", "DD /4", MEM_ONLY | O16 | O32, 0, ALWAYS, environment },
-	{ "fnsave", "DD /6", MEM_ONLY | O16 | O32, 0, ALWAYS, environment_stored },
-	{ "fxsave", "0F AE /0", MEM_ONLY | ALIGNED | O32 | O64, 0, ALWAYS, save_area },
-	{ "fxrstor", "0F AE /1", MEM_ONLY | ALIGNED | O32 | O64, 0, ALWAYS, restore_area },
-	{ "xsave", "0F AE /4", MEM_ONLY | ALIGNED64 | O32 | O64, 0, XSAVE, xsave_stored },
-	{ "xrstor", "0F AE /5", MEM_ONLY | ALIGNED64 | O32 | O64, 0, XSAVE, xsave_area },
+	{ "fldenv", "D9 /4", MEM_ONLY | WIDE | O16 | O32, 0, ALWAYS, environment },
+	{ "fnstenv", "D9 /6", MEM_ONLY | WIDE | O16 | O32, 0, ALWAYS, environment_stored },
+	{ "frstor", "DD /4", MEM_ONLY | WIDE | O16 | O32, 0, ALWAYS, environment },
+	{ "fnsave", "DD /6", MEM_ONLY | WIDE | O16 | O32, 0, ALWAYS, environment_stored },
+	{ "fxsave", "0F AE /0", MEM_ONLY | WIDE | ALIGNED | O32 | O64, 0, ALWAYS, save_area },
+	{ "fxrstor", "0F AE /1", MEM_ONLY | WIDE | ALIGNED | O32 | O64, 0, ALWAYS, restore_area },
+	{ "xsave", NULL, 0, 0, XSAVE, xsave },
+	{ "xrstor", NULL, 0, 0, XSAVE, xrstor },
 };
 
 const struct oracle_family oracle_x87[] = {
