@@ -295,25 +295,27 @@ static void decoder_init(ZydisDecoder *d, uint32_t mode)
 	ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
 }
 
+#define INSN_BYTES 15
+
+/* Where instructions are decoded from: guest memory, which other processors may be writing. */
 struct window {
-	const uint8_t *host, *more;
+	const uint8_t *host, *more; /* the rest of the page; the start of the next one */
 	unsigned host_len, more_len;
-	uint8_t seam[30]; /* the bytes around the page boundary */
+	uint8_t copy[INSN_BYTES]; /* the instruction's bytes, read once */
 };
 
-/* The bytes at @at from the block's start; sets *n, at most 15 more than one page gives. */
-static const uint8_t *window_at(struct window *w, unsigned at, unsigned *n)
+/* Copies the bytes at @at from the block's start; returns how many there are. */
+static unsigned window_read(struct window *w, unsigned at)
 {
-	unsigned left = w->host_len - at;
+	unsigned left = w->host_len - at, here = left < INSN_BYTES ? left : INSN_BYTES;
+	unsigned there = w->more ? INSN_BYTES - here : 0;
 
-	if (left >= 15 || !w->more) {
-		*n = left;
-		return w->host + at;
-	}
-	memcpy(w->seam, w->host + at, left);
-	memcpy(w->seam + left, w->more, w->more_len);
-	*n = left + w->more_len;
-	return w->seam;
+	if (there > w->more_len)
+		there = w->more_len;
+	memcpy(w->copy, w->host + at, here);
+	if (there)
+		memcpy(w->copy + here, w->more, there);
+	return here + there;
 }
 
 static void emit_instruction(struct x86_xlate *t, const struct x86_emitters *e)
@@ -347,8 +349,11 @@ static void end_after_last(struct x86_xlate *t, uint8_t length)
 /* Invalid bytes: the fault is the instruction. */
 static void emit_fault(struct x86_xlate *t, ZyanStatus status)
 {
+	bool too_long = status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ||
+			status == ZYDIS_STATUS_NO_MORE_DATA;
+
 	t->insn.length = 1;
-	x86_emit(t, status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? op_too_long : op_undefined);
+	x86_emit(t, too_long ? op_too_long : op_undefined);
 	t->end = true;
 }
 
@@ -356,8 +361,8 @@ unsigned x86_translate(struct x86_vcpu *c, uint64_t lin, uint32_t mode, const ui
 	unsigned host_len, const uint8_t *more, unsigned more_len, struct x86_op *ops,
 	unsigned *bytes)
 {
-	struct x86_xlate t = {.c = c, .mode = mode, .out = ops, .max_out = X86_BLOCK_OPS};
 	struct window w = {.host = host, .more = more, .host_len = host_len, .more_len = more_len};
+	struct x86_xlate t = {.c = c, .mode = mode, .out = ops};
 	unsigned limit = mode & X86_MODE_SINGLE ? 1 : BLOCK_INSNS;
 	unsigned at = 0, start = (unsigned)(lin & ~X86_PAGE_MASK);
 	uint8_t length = 0;
@@ -371,10 +376,10 @@ unsigned x86_translate(struct x86_vcpu *c, uint64_t lin, uint32_t mode, const ui
 
 		if (t.n_insns) /* only the first instruction may need the next page */
 			w.more = NULL;
-		t.bytes = window_at(&w, at, &n);
-		status = n ? ZydisDecoderDecodeFull(&decoder, t.bytes, n, &t.insn, t.op)
+		n = window_read(&w, at);
+		status = n ? ZydisDecoderDecodeFull(&decoder, w.copy, n, &t.insn, t.op)
 			   : ZYDIS_STATUS_NO_MORE_DATA;
-		if (status == ZYDIS_STATUS_NO_MORE_DATA && n < 15) {
+		if (status == ZYDIS_STATUS_NO_MORE_DATA && n < INSN_BYTES) {
 			if (!t.n_insns)
 				return 0;
 			end_after_last(&t, length);

@@ -16,11 +16,10 @@ struct x86_xlate {
 	struct x86_vcpu *c;
 	uint32_t mode;	   /* X86_MODE_* */
 	uint16_t off;	   /* of the instruction, from its page */
-	const uint8_t *bytes; /* of the instruction */
 	ZydisDecodedInstruction insn;
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
 	struct x86_op *out; /* operations of the block so far */
-	unsigned n_out, max_out;
+	unsigned n_out;
 	unsigned n_insns;
 	bool end;	 /* set by the emitter: the block ends after this instruction */
 	bool shadow;	 /* set by the emitter: interrupts stay closed for one more instruction */
