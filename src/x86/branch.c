@@ -291,7 +291,7 @@ X86_OP(call_m)
 		RSP = sp;                                                                          \
 	} while (0)
 
-static void call64_link_slow(struct x86_vcpu *c, const struct x86_op *o)
+__attribute__((noinline)) static void call64_link_slow(struct x86_vcpu *c, const struct x86_op *o)
 {
 	x86_stack_push(c, o, 8, x86_op_next_rip(c, o));
 	return x86_link(c, o);
@@ -303,7 +303,8 @@ X86_OP(call64_link)
 	return x86_link(c, o);
 }
 
-static void call64_slow(struct x86_vcpu *c, const struct x86_op *o, uint64_t rip)
+__attribute__((noinline)) static void call64_slow(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t rip)
 {
 	return call(c, o, target(c, o, rip));
 }

@@ -14,8 +14,11 @@
 #define RSP X86_REG(c, X86_R(X86_RSP), uint64_t)
 #define RBP X86_REG(c, X86_R(X86_RBP), uint64_t)
 
-/* Out of line: a struct x86_stack whose address was taken would keep NEXT from being a jump. */
-#define OUT_OF_LINE static __attribute__((noinline)) void
+/*
+ * Out of line: a struct x86_stack whose address was taken would keep NEXT from being a jump; and a
+ * general operation inside a fast one would give that a stack frame.
+ */
+#define OUT_OF_LINE __attribute__((noinline))
 
 /* ---- Any stack ------------------------------------------------------------------------------- */
 
@@ -63,13 +66,13 @@ static inline void store_size(
 
 /* ---- PUSH -------------------------------------------------------------------------------------- */
 
-X86_OP(push_r)
+OUT_OF_LINE X86_OP(push_r)
 {
 	x86_stack_push(c, o, o->x, X86_REG(c, o->r0, uint64_t));
 	NEXT;
 }
 
-X86_OP(push_i)
+OUT_OF_LINE X86_OP(push_i)
 {
 	x86_stack_push(c, o, o->x, o->imm);
 	NEXT;
@@ -130,7 +133,7 @@ static bool emit_push(struct x86_xlate *t)
 
 /* ---- POP --------------------------------------------------------------------------------------- */
 
-X86_OP(pop_r)
+OUT_OF_LINE X86_OP(pop_r)
 {
 	uint64_t value = x86_stack_top(c, o, o->x);
 
@@ -188,7 +191,7 @@ static bool emit_pop(struct x86_xlate *t)
 
 /* ---- PUSHA, POPA ------------------------------------------------------------------------------- */
 
-OUT_OF_LINE push_all(struct x86_vcpu *c, const struct x86_op *o)
+OUT_OF_LINE static void push_all(struct x86_vcpu *c, const struct x86_op *o)
 {
 	struct x86_stack st = x86_stack_current(c);
 
@@ -197,7 +200,7 @@ OUT_OF_LINE push_all(struct x86_vcpu *c, const struct x86_op *o)
 	x86_stack_commit(c, &st);
 }
 
-OUT_OF_LINE pop_all(struct x86_vcpu *c, const struct x86_op *o)
+OUT_OF_LINE static void pop_all(struct x86_vcpu *c, const struct x86_op *o)
 {
 	struct x86_stack st = x86_stack_current(c);
 	uint64_t value[X86_RDI + 1];
@@ -219,13 +222,13 @@ static void check_flags_access(struct x86_vcpu *c, const struct x86_op *o)
 		x86_raise_gp(c, o, 0);
 }
 
-OUT_OF_LINE push_flags(struct x86_vcpu *c, const struct x86_op *o)
+OUT_OF_LINE static void push_flags(struct x86_vcpu *c, const struct x86_op *o)
 {
 	check_flags_access(c, o);
 	x86_stack_push(c, o, o->x, x86_flags(c) & ~(X86_FLAG_VM | X86_FLAG_RF));
 }
 
-OUT_OF_LINE pop_flags(struct x86_vcpu *c, const struct x86_op *o)
+OUT_OF_LINE static void pop_flags(struct x86_vcpu *c, const struct x86_op *o)
 {
 	uint32_t mask = X86_FLAGS_ARITH | X86_FLAG_TF | X86_FLAG_DF | X86_FLAG_NT;
 	uint32_t value;
@@ -258,7 +261,7 @@ static bool emit_popf(struct x86_xlate *t)
 /* ---- ENTER, LEAVE ------------------------------------------------------------------------------ */
 
 /* .imm: bytes of local variables, and in bits 16 up the nesting level. */
-OUT_OF_LINE enter_frame(struct x86_vcpu *c, const struct x86_op *o)
+OUT_OF_LINE static void enter_frame(struct x86_vcpu *c, const struct x86_op *o)
 {
 	struct x86_stack st = x86_stack_current(c), outer = st;
 	unsigned level = (o->imm >> 16) & 31;
@@ -281,7 +284,7 @@ OUT_OF_LINE enter_frame(struct x86_vcpu *c, const struct x86_op *o)
 	x86_put(&RBP, o->x, frame);
 }
 
-OUT_OF_LINE leave_frame(struct x86_vcpu *c, const struct x86_op *o)
+OUT_OF_LINE static void leave_frame(struct x86_vcpu *c, const struct x86_op *o)
 {
 	struct x86_stack st = x86_stack_current(c);
 	uint64_t value;
@@ -295,7 +298,7 @@ OUT_OF_LINE leave_frame(struct x86_vcpu *c, const struct x86_op *o)
 /* ---- Operations of functions that need no operands but .x -------------------------------------- */
 
 #define DEFINE_STACK_OP(name, function)                                                            \
-	X86_OP(name)                                                                               \
+	OUT_OF_LINE X86_OP(name)                                                                   \
 	{                                                                                          \
 		function(c, o);                                                                    \
 		NEXT;                                                                              \
