@@ -144,7 +144,7 @@ static void set_timer(unsigned us)
 }
 
 /* Go on where a client would: past the instruction that left. Returns false at the end of a run. */
-static bool resume(struct guest *g)
+static bool resume(struct guest *g, const char *name)
 {
 	switch (g->exit.reason) {
 	case X86_EXIT_STOPPED:
@@ -161,7 +161,7 @@ static bool resume(struct guest *g)
 		g->s->rip += g->exit.next ? g->exit.next : 1;
 		return true;
 	default:
-		fail_msg("exit %d, which nobody asked for", g->exit.reason);
+		fail_msg("%s mode: exit %d, which nobody asked for", name, g->exit.reason);
 		return false;
 	}
 }
@@ -183,7 +183,7 @@ static void run_once(unsigned mode)
 	set_timer(SLICE_US);
 	for (unsigned i = 0; i < EXITS; i++) {
 		x86_vcpu_run(g->vcpu, &g->exit);
-		if (!resume(g))
+		if (!resume(g, modes[mode].name))
 			break;
 	}
 	set_timer(0);
