@@ -554,32 +554,58 @@ void x86_store_slow(
 #define RMW_BOUNCE 2 /* write the bounce buffer back */
 #define RMW_LOCKED 4 /* and let the others go on */
 
+/* The memory map may have changed while the lock was waited for. */
+static bool target_valid(struct x86_vcpu *c, const struct target *t)
+{
+	return x86_machine_host(c->machine, t->gpa, NULL, NULL) == t->host;
+}
+
+/* A locked access across two pages of memory: everybody else stands still until it is done. */
+static void *rmw_alone(struct x86_vcpu *c, const struct x86_op *o, uint64_t va, unsigned size,
+	const struct target *a, const struct target *b)
+{
+	unsigned first = to_page_end(va, size);
+
+	x86_lock(c->machine, c);
+	x86_stop_others(c->machine, c);
+	if (!target_valid(c, a) || !target_valid(c, b)) {
+		x86_unlock(c->machine);
+		return NULL;
+	}
+	c->rmw_pending = RMW_BOUNCE | RMW_LOCKED;
+	target_read(c, o, va, a, c->bounce, first);
+	target_read(c, o, va + first, b, c->bounce + first, size - first);
+	return c->bounce;
+}
+
 void *x86_rmw_slow(
 	struct x86_vcpu *c, const struct x86_op *o, uint64_t va, unsigned size, bool locked)
 {
 	unsigned first = to_page_end(va, size);
-	struct target a, b = {.host = c->bounce};
+	struct target a, b;
 
 	check_access(c, o, va, size, true);
-	a = translate(c, o, va, X86_ACCESS_WRITE, c->tlb_kind);
 	c->rmw_va = va;
-	c->rmw_gpa = a.gpa;
 	c->rmw_size = size;
+	for (;;) {
+		a = translate(c, o, va, X86_ACCESS_WRITE, c->tlb_kind);
+		c->rmw_gpa = a.gpa;
+		if (first == size)
+			break;
+		b = translate(c, o, va + first, X86_ACCESS_WRITE, c->tlb_kind);
+		if (!locked || !a.host || !b.host)
+			break;
+		if (rmw_alone(c, o, va, size, &a, &b))
+			return c->bounce;
+	}
 	if (first == size && a.host) {
 		c->rmw_pending = a.code ? RMW_CODE : 0;
 		return a.host;
 	}
-	if (first < size)
-		b = translate(c, o, va + first, X86_ACCESS_WRITE, c->tlb_kind);
-	if (locked && a.host && b.host) {
-		x86_lock(c->machine, c);
-		x86_stop_others(c->machine, c);
-		c->rmw_pending = RMW_BOUNCE | RMW_LOCKED;
-	}
 	target_read(c, o, va, &a, c->bounce, first);
 	if (first < size)
 		target_read(c, o, va + first, &b, c->bounce + first, size - first);
-	c->rmw_pending |= RMW_BOUNCE;
+	c->rmw_pending = RMW_BOUNCE;
 	return c->bounce;
 }
 
