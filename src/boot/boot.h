@@ -3,7 +3,8 @@
  *
  * A kernel is known by its contents: a Linux bzImage, an ELF file with a PVH note, or a Multiboot 1
  * kernel. Files are read into host memory before they are looked at, and nothing in them is
- * believed: a bad file gives an error and one sentence, and leaves nothing but guest memory changed.
+ * believed: a bad file gives an error and one sentence, and leaves nothing but guest memory
+ * changed.
  */
 #ifndef PARTITA_BOOT_BOOT_H
 #define PARTITA_BOOT_BOOT_H

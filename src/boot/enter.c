@@ -21,22 +21,22 @@
 #define TASK_LIMIT 0x67
 #define FLAT_LIMIT UINT32_MAX
 
-#define CR0_PE	0x00000001ull
-#define CR0_ET	0x00000010ull
-#define CR0_PG	0x80000000ull
-#define CR4_PAE 0x20ull
+#define CR0_PE	 0x00000001ull
+#define CR0_ET	 0x00000010ull
+#define CR0_PG	 0x80000000ull
+#define CR4_PAE	 0x20ull
 #define EFER_LME 0x100ull
 #define EFER_LMA 0x400ull
 #define RFLAGS_1 0x2ull
 
-#define PAGE_BYTES     4096ull
-#define PAGE_PRESENT   0x01ull
-#define PAGE_WRITABLE  0x02ull
-#define PAGE_LARGE     0x80ull
-#define LARGE_BYTES    (2 * MIB)
-#define TABLE_ENTRIES  512
-#define IDENTITY_GIB   4
-#define STACK_BYTES    PAGE_BYTES
+#define PAGE_BYTES    4096ull
+#define PAGE_PRESENT  0x01ull
+#define PAGE_WRITABLE 0x02ull
+#define PAGE_LARGE    0x80ull
+#define LARGE_BYTES   (2 * MIB)
+#define TABLE_ENTRIES 512
+#define IDENTITY_GIB  4
+#define STACK_BYTES   PAGE_BYTES
 
 /* The GDT's view of a flat segment: base 0, limit in 4 KiB granules. */
 static uint64_t flat_descriptor(uint16_t attributes)

@@ -74,8 +74,8 @@ static int read_header(struct loader *l, struct kernel *k)
 		goto truncated;
 	return 0;
 truncated:
-	return loader_fail(l, -ENOEXEC,
-		"%s: a Linux kernel, but truncated; fetch or build it again", f->name);
+	return loader_fail(
+		l, -ENOEXEC, "%s: a Linux kernel, but truncated; fetch or build it again", f->name);
 }
 
 static int complete_header(struct loader *l, struct kernel *k)
@@ -110,8 +110,7 @@ static int place_kernel(struct loader *l, struct kernel *k)
 		host = loader_take(l, address, k->room);
 	if (!host && k->alignment) {
 		address = (MIB + k->alignment - 1) & ~(k->alignment - 1);
-		host = loader_place_low(
-			l, k->room, k->alignment, MIB, UINT32_MAX, &k->address);
+		host = loader_place_low(l, k->room, k->alignment, MIB, UINT32_MAX, &k->address);
 	}
 	if (!host && (address >= MAX_END || k->room > MAX_END - address))
 		return loader_fail(l, -ENOEXEC,
@@ -200,6 +199,6 @@ int linux_load(struct loader *l)
 	if (error)
 		return error;
 	l->result->kind = k.entry_64 ? BOOT_LINUX_64 : BOOT_LINUX_32;
-	return k.entry_64 ? loader_enter_64(l, k.address + LINUX_ENTRY_64) :
-			    loader_enter_32(l, k.address);
+	return k.entry_64 ? loader_enter_64(l, k.address + LINUX_ENTRY_64)
+			  : loader_enter_32(l, k.address);
 }

@@ -39,14 +39,14 @@ struct linux_header {
 	uint16_t heap_end_ptr;
 	uint8_t ext_loader_ver;
 	uint8_t ext_loader_type;
-	uint32_t cmd_line_ptr;	  /* 2.02 */
-	uint32_t initrd_addr_max; /* 2.03 */
-	uint32_t kernel_alignment; /* 2.05 */
+	uint32_t cmd_line_ptr;	    /* 2.02 */
+	uint32_t initrd_addr_max;   /* 2.03 */
+	uint32_t kernel_alignment;  /* 2.05 */
 	uint8_t relocatable_kernel; /* 2.05 */
-	uint8_t min_alignment;	   /* 2.10 */
-	uint16_t xloadflags;	   /* 2.12 */
-	uint32_t cmdline_size;	   /* 2.06 */
-	uint32_t hardware_subarch; /* 2.07 */
+	uint8_t min_alignment;	    /* 2.10 */
+	uint16_t xloadflags;	    /* 2.12 */
+	uint32_t cmdline_size;	    /* 2.06 */
+	uint32_t hardware_subarch;  /* 2.07 */
 	uint64_t hardware_subarch_data;
 	uint32_t payload_offset; /* 2.08 */
 	uint32_t payload_length;
@@ -57,7 +57,8 @@ struct linux_header {
 	uint32_t kernel_info_offset;
 } __attribute__((packed));
 _Static_assert(offsetof(struct linux_header, magic) == 0x202 - LINUX_HEADER_OFFSET, "header");
-_Static_assert(offsetof(struct linux_header, cmd_line_ptr) == 0x228 - LINUX_HEADER_OFFSET, "header");
+_Static_assert(
+	offsetof(struct linux_header, cmd_line_ptr) == 0x228 - LINUX_HEADER_OFFSET, "header");
 _Static_assert(offsetof(struct linux_header, init_size) == 0x260 - LINUX_HEADER_OFFSET, "header");
 _Static_assert(sizeof(struct linux_header) == 0x26c - LINUX_HEADER_OFFSET, "header");
 

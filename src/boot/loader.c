@@ -64,10 +64,10 @@ static int build_map(struct loader *l)
 		const struct boot_memory *m = &request->memory[i];
 		uint64_t end = m->gpa + m->size;
 
-		if (m->gpa % PAGE || m->size % PAGE || !m->size || end < m->gpa ||
-			m->gpa < last || (i == 0 && (m->gpa || m->size <= PC_HOLE_END)))
-			return loader_fail(l, -EINVAL,
-				"the machine's memory is too small or not in order");
+		if (m->gpa % PAGE || m->size % PAGE || !m->size || end < m->gpa || m->gpa < last ||
+			(i == 0 && (m->gpa || m->size <= PC_HOLE_END)))
+			return loader_fail(
+				l, -EINVAL, "the machine's memory is too small or not in order");
 		if (i == 0) {
 			add_map(l, 0, PC_HOLE_START, MAP_RAM);
 			add_map(l, PC_HOLE_START, PC_HOLE_END, MAP_RESERVED);
@@ -123,8 +123,8 @@ uint8_t *loader_take(struct loader *l, uint64_t start, uint64_t size)
 }
 
 /* Narrows [*@start, *@end) to what entry @i of the map and the caller's bounds allow. */
-static bool bounds(const struct loader *l, unsigned i, uint64_t min, uint64_t max,
-	uint64_t *start, uint64_t *end)
+static bool bounds(const struct loader *l, unsigned i, uint64_t min, uint64_t max, uint64_t *start,
+	uint64_t *end)
 {
 	const struct loader_map *m = &l->map[i];
 

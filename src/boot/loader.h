@@ -79,8 +79,7 @@ int loader_place_string(struct loader *l, const char *string, uint64_t *start);
  * loader_place_initrd - put the initrd, page-aligned, as high as it goes below 4 GiB, or else up
  * to @max. @kernel_end: for the message. Returns 0 with *@start, or an error.
  */
-int loader_place_initrd(
-	struct loader *l, uint64_t max, uint64_t kernel_end, uint64_t *start);
+int loader_place_initrd(struct loader *l, uint64_t max, uint64_t kernel_end, uint64_t *start);
 
 /* The states of entry: GDT (and page tables) are placed in guest memory. Return 0 or an error. */
 int loader_enter_64(struct loader *l, uint64_t rip);

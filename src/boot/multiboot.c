@@ -117,8 +117,9 @@ static int load_elf(struct loader *l, struct image *image)
 		return error;
 	image->entry = physical_entry(&elf);
 	if (image->entry > UINT32_MAX)
-		return loader_fail(l, -ENOEXEC, "%s: a Multiboot kernel whose entry lies above "
-			"4 GiB; link it lower", l->kernel.name);
+		return loader_fail(l, -ENOEXEC,
+			"%s: a Multiboot kernel whose entry lies above 4 GiB; link it lower",
+			l->kernel.name);
 	return 0;
 }
 

@@ -95,8 +95,8 @@ static int place_map(struct loader *l, struct pvh_start_info *info)
 	if (!memory)
 		return -ENOMEM;
 	for (unsigned i = 0; i < l->map_count; i++)
-		memory[i] = (struct pvh_memory){l->map[i].start, l->map[i].end - l->map[i].start,
-			l->map[i].type, 0};
+		memory[i] = (struct pvh_memory){
+			l->map[i].start, l->map[i].end - l->map[i].start, l->map[i].type, 0};
 	info->memory_map_entries = l->map_count;
 	return 0;
 }

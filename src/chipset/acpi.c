@@ -13,11 +13,11 @@
 #include "chipset/pm.h"
 #include "chipset/rtc.h"
 
-#define OEM_ID		"VRTUAL"
-#define OEM_TABLE_ID	"MICROSFT"
-#define DSDT_OEM_ID	"MSFTVM"
+#define OEM_ID		  "VRTUAL"
+#define OEM_TABLE_ID	  "MICROSFT"
+#define DSDT_OEM_ID	  "MSFTVM"
 #define DSDT_OEM_TABLE_ID "DSDT01  "
-#define CREATOR_ID	"MSFT"
+#define CREATOR_ID	  "MSFT"
 
 /* IDs from here on do not fit a local APIC entry, or mean "all". */
 #define X2APIC_UID 255
@@ -86,7 +86,7 @@ static void finish(struct area *area, uint64_t address)
 	header->checksum = negative_sum(header, header->length);
 }
 
-/* An ISA device: two digits of its HID say which. */
+/* A device on the ISA bus: ports and an interrupt. */
 struct isa_device {
 	const char *name, *id, *description;
 	unsigned uid;
@@ -253,8 +253,11 @@ static void write_madt_processor(struct area *area, unsigned index)
 {
 	struct madt_local_apic small = {
 		.length = sizeof(small), .uid = index + 1, .apic_id = index, .flags = MADT_ENABLED};
-	struct madt_local_x2apic large = {.type = 9, .length = sizeof(large), .apic_id = index,
-		.flags = MADT_ENABLED, .uid = index + 1};
+	struct madt_local_x2apic large = {.type = 9,
+		.length = sizeof(large),
+		.apic_id = index,
+		.flags = MADT_ENABLED,
+		.uid = index + 1};
 
 	if (index + 1 < X2APIC_UID)
 		append(area, &small, sizeof(small));
@@ -266,16 +269,21 @@ static uint64_t write_madt(struct area *area, const struct acpi_config *config)
 {
 	uint64_t address = align(area, TABLE_ALIGN);
 	struct acpi_madt madt = {.local_apic = CHIPSET_LAPIC_BASE, .flags = MADT_PCAT_COMPAT};
-	struct madt_io_apic io_apic = {.type = 1, .length = sizeof(io_apic),
-		.id = config->ioapic_id, .address = CHIPSET_IOAPIC_BASE};
+	struct madt_io_apic io_apic = {.type = 1,
+		.length = sizeof(io_apic),
+		.id = config->ioapic_id,
+		.address = CHIPSET_IOAPIC_BASE};
 	struct madt_override overrides[] = {
 		{2, sizeof(overrides[0]), 0, CHIPSET_PIT_IRQ, CHIPSET_PIT_GSI, MADT_CONFORMING},
 		{2, sizeof(overrides[0]), 0, CHIPSET_SCI_IRQ, CHIPSET_SCI_IRQ, MADT_LEVEL_HIGH},
 	};
 	struct madt_nmi nmi = {
 		.type = 4, .length = sizeof(nmi), .uid = 0xff, .flags = MADT_CONFORMING, .lint = 1};
-	struct madt_x2apic_nmi x2apic_nmi = {.type = 10, .length = sizeof(x2apic_nmi),
-		.flags = MADT_CONFORMING, .uid = UINT32_MAX, .lint = 1};
+	struct madt_x2apic_nmi x2apic_nmi = {.type = 10,
+		.length = sizeof(x2apic_nmi),
+		.flags = MADT_CONFORMING,
+		.uid = UINT32_MAX,
+		.lint = 1};
 
 	fill_header(&madt.header, "APIC", 4);
 	append(area, &madt, sizeof(madt));
@@ -335,8 +343,8 @@ int acpi_build(const struct acpi_config *config, uint64_t base, uint8_t *data, s
 	uint64_t dsdt, facs, tables[3], rsdt, xsdt;
 
 	/* The RSDT, FADT and RSDP hold 32-bit addresses. */
-	if (!config->processors || config->processors > ACPI_MAX_PROCESSORS ||
-		base % TABLE_ALIGN || base > UINT32_MAX - size)
+	if (!config->processors || config->processors > ACPI_MAX_PROCESSORS || base % TABLE_ALIGN ||
+		base > UINT32_MAX - size)
 		return -EINVAL;
 	dsdt = write_dsdt(&area, config);
 	facs = write_facs(&area);

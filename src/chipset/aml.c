@@ -6,31 +6,31 @@
 #include <string.h>
 
 /* Opcodes: ACPI 6.3, 20.3 */
-#define ZERO_OP	     0x00
-#define ONE_OP	     0x01
-#define NAME_OP	     0x08
-#define BYTE_PREFIX  0x0a
-#define WORD_PREFIX  0x0b
-#define DWORD_PREFIX 0x0c
+#define ZERO_OP	      0x00
+#define ONE_OP	      0x01
+#define NAME_OP	      0x08
+#define BYTE_PREFIX   0x0a
+#define WORD_PREFIX   0x0b
+#define DWORD_PREFIX  0x0c
 #define STRING_PREFIX 0x0d
-#define QWORD_PREFIX 0x0e
-#define SCOPE_OP     0x10
-#define BUFFER_OP    0x11
-#define PACKAGE_OP   0x12
-#define EXT_PREFIX   0x5b
-#define DEVICE_OP    0x82 /* after EXT_PREFIX */
-#define ROOT_CHAR    '\\'
+#define QWORD_PREFIX  0x0e
+#define SCOPE_OP      0x10
+#define BUFFER_OP     0x11
+#define PACKAGE_OP    0x12
+#define EXT_PREFIX    0x5b
+#define DEVICE_OP     0x82 /* after EXT_PREFIX */
+#define ROOT_CHAR     '\\'
 
 /* Resource descriptors: ACPI 6.3, 6.4.2 and 6.4.3 */
-#define IRQ_DESCRIPTOR	  0x22 /* two bytes of mask; without flags: edge, high, exclusive */
-#define IO_DESCRIPTOR	  0x47
-#define IO_DECODE_16	  0x01
-#define END_TAG		  0x79
-#define QWORD_DESCRIPTOR  0x8a
-#define QWORD_LENGTH	  43
-#define QWORD_MEMORY	  0
-#define QWORD_FIXED	  0x0c /* both ends are fixed; produced, positively decoded */
-#define QWORD_READ_WRITE  0x01 /* and not cacheable */
+#define IRQ_DESCRIPTOR	 0x22 /* two bytes of mask; without flags: edge, high, exclusive */
+#define IO_DESCRIPTOR	 0x47
+#define IO_DECODE_16	 0x01
+#define END_TAG		 0x79
+#define QWORD_DESCRIPTOR 0x8a
+#define QWORD_LENGTH	 43
+#define QWORD_MEMORY	 0
+#define QWORD_FIXED	 0x0c /* both ends are fixed; produced, positively decoded */
+#define QWORD_READ_WRITE 0x01 /* and not cacheable */
 
 static void byte(struct aml *a, uint8_t value)
 {

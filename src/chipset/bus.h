@@ -14,15 +14,15 @@
 
 struct bus_ops {
 	/*
-	 * The widest access the device takes: 1, 2, 4 or 8 bytes. Wider ones reach it in pieces, low
-	 * bytes first, as on ISA.
+	 * The widest access the device takes: 1, 2, 4 or 8 bytes. Wider ones reach it in pieces,
+	 * low bytes first, as on ISA.
 	 */
 	unsigned width;
 	/* Take no pieces of an access that is wider or that begins outside the range. */
 	bool exact;
 	/*
-	 * @offset: from the start of the range, a multiple of @size (unless exact). @size: 1, 2, 4 or
-	 * 8 and at most width; the access never reaches past the range's end.
+	 * @offset: from the start of the range, a multiple of @size (unless exact). @size: 1, 2, 4
+	 * or 8 and at most width; the access never reaches past the range's end.
 	 */
 	uint64_t (*read)(void *device, uint64_t offset, unsigned size);
 	void (*write)(void *device, uint64_t offset, unsigned size, uint64_t value);

@@ -104,8 +104,8 @@ static void place_devices(struct chipset *c)
 	bus_add_io(bus, CONTROL_B_PORT, 1, &pit_control_b_bus_ops, &c->pit);
 	bus_add_io(bus, CHIPSET_RTC_PORT, RTC_PORTS, &rtc_bus_ops, &c->rtc);
 	bus_add_io(bus, CHIPSET_PM_PORT, PM_EVENT_SIZE, &pm_event_bus_ops, &c->pm);
-	bus_add_io(bus, CHIPSET_PM_PORT + PM_TIMER_OFFSET, PM_TIMER_SIZE, &pm_timer_bus_ops,
-		&c->pm);
+	bus_add_io(
+		bus, CHIPSET_PM_PORT + PM_TIMER_OFFSET, PM_TIMER_SIZE, &pm_timer_bus_ops, &c->pm);
 	bus_add_io(bus, CHIPSET_RESET_PORT, 1, &pm_reset_bus_ops, &c->pm);
 	bus_add_io(bus, KEYBOARD_PORT, 1, &pm_keyboard_bus_ops, &c->pm);
 	for (unsigned i = 0; i < CHIPSET_SERIAL_PORTS; i++)
@@ -167,8 +167,7 @@ uint8_t chipset_pic_acknowledge(struct chipset *c)
 	return pic_acknowledge(&c->pic);
 }
 
-size_t chipset_serial_input(
-	struct chipset *c, unsigned index, const uint8_t *bytes, size_t count)
+size_t chipset_serial_input(struct chipset *c, unsigned index, const uint8_t *bytes, size_t count)
 {
 	return uart_input(&c->uart[index], bytes, count);
 }

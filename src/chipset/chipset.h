@@ -51,7 +51,7 @@ struct chipset_interrupt {
 
 enum chipset_power {
 	CHIPSET_POWER_OFF, /* the guest entered S5 */
-	CHIPSET_RESET,	   /* the guest asked for a reset: port 0xcf9, or the keyboard controller's */
+	CHIPSET_RESET, /* the guest asked for a reset: port 0xcf9, or the keyboard controller's */
 };
 
 /* What the board asks of its owner. None may be NULL. */

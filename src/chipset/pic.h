@@ -12,12 +12,12 @@
 
 struct pic_chip {
 	struct pic *pair;
-	uint8_t lines;	    /* levels of the inputs */
+	uint8_t lines; /* levels of the inputs */
 	uint8_t irr, isr, imr;
-	uint8_t elcr;	    /* bit n: input n is level-triggered */
-	uint8_t vector;	    /* of input 0 */
-	uint8_t lowest;	    /* the input with the lowest priority; 7 unless rotated */
-	uint8_t init_step;  /* the ICW expected next: 2 to 4; 0: none */
+	uint8_t elcr;	   /* bit n: input n is level-triggered */
+	uint8_t vector;	   /* of input 0 */
+	uint8_t lowest;	   /* the input with the lowest priority; 7 unless rotated */
+	uint8_t init_step; /* the ICW expected next: 2 to 4; 0: none */
 	bool needs_icw4, single, read_isr, poll, auto_eoi, rotate_auto, special_mask;
 	bool special_nested;
 };

@@ -15,8 +15,8 @@
 /* Ports 0 to 2 are the counters */
 #define PIT_CONTROL 3
 
-#define CONTROL_BCD	 0x01
-#define CONTROL_READBACK 3 /* as the channel number */
+#define CONTROL_BCD	   0x01
+#define CONTROL_READBACK   3 /* as the channel number */
 #define READBACK_NO_COUNT  0x20
 #define READBACK_NO_STATUS 0x10
 

@@ -17,13 +17,13 @@ struct pit_channel {
 	uint64_t start;	  /* when counting began, ns */
 	uint64_t counted; /* while the gate holds it still: ns counted before */
 	uint16_t latch;
-	uint8_t status;	   /* latched by a read-back command */
-	uint8_t mode;	   /* 0 to 5 */
-	uint8_t access;	   /* 1 low byte, 2 high byte, 3 both */
-	uint8_t low_byte;  /* of a count being written */
+	uint8_t status;	  /* latched by a read-back command */
+	uint8_t mode;	  /* 0 to 5 */
+	uint8_t access;	  /* 1 low byte, 2 high byte, 3 both */
+	uint8_t low_byte; /* of a count being written */
 	bool bcd;
-	bool loaded;	   /* a count was written since the control word */
-	bool gate, paused; /* paused: counting waits for the gate */
+	bool loaded;		    /* a count was written since the control word */
+	bool gate, paused;	    /* paused: counting waits for the gate */
 	bool write_high, read_high; /* access 3: the next byte is the high one */
 	bool count_latched, status_latched;
 };

@@ -105,8 +105,7 @@ static uint64_t event_read(void *device, uint64_t offset, unsigned size)
 static bool write_control(struct pm *pm, uint16_t value)
 {
 	pm->control = (value & (PM1_BM_RLD | PM1_SLP_TYP)) | PM1_SCI_EN;
-	return value & PM1_SLP_EN &&
-	       (value & PM1_SLP_TYP) >> PM1_SLP_TYP_SHIFT == PM_SLEEP_TYPE_S5;
+	return value & PM1_SLP_EN && (value & PM1_SLP_TYP) >> PM1_SLP_TYP_SHIFT == PM_SLEEP_TYPE_S5;
 }
 
 static void event_write(void *device, uint64_t offset, unsigned size, uint64_t value)

@@ -9,10 +9,10 @@
 #include "chipset/bus.h"
 #include "chipset/clock.h"
 
-#define PM_EVENT_SIZE	6 /* PM1 status, enable, control: 16 bits each */
-#define PM_TIMER_OFFSET 8
-#define PM_TIMER_SIZE	4
-#define PM_TIMER_HZ	3579545
+#define PM_EVENT_SIZE	 6 /* PM1 status, enable, control: 16 bits each */
+#define PM_TIMER_OFFSET	 8
+#define PM_TIMER_SIZE	 4
+#define PM_TIMER_HZ	 3579545
 #define PM_SLEEP_TYPE_S5 0 /* as the \_S5 object says */
 
 struct pm {

@@ -18,11 +18,11 @@ struct rtc {
 
 	pthread_mutex_t lock;
 	struct chipset_timer *timer;
-	int64_t offset;	     /* guest's time - host's wall clock, ns */
-	uint64_t seen;	     /* events up to this time (now) are in register C */
-	int64_t seen_wall;   /* the guest's time then, ns */
+	int64_t offset;	   /* guest's time - host's wall clock, ns */
+	uint64_t seen;	   /* events up to this time (now) are in register C */
+	int64_t seen_wall; /* the guest's time then, ns */
 	uint8_t index;
-	uint8_t cmos[128];   /* time fields are current only while register B's SET is on */
+	uint8_t cmos[128]; /* time fields are current only while register B's SET is on */
 };
 
 struct rtc_memory {

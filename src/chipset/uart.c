@@ -293,8 +293,8 @@ size_t uart_input(struct uart *u, const uint8_t *bytes, size_t count)
 	return n;
 }
 
-void uart_init(struct uart *u, unsigned index, struct irq_line irq,
-	const struct chipset_ops *ops, void *ctx)
+void uart_init(struct uart *u, unsigned index, struct irq_line irq, const struct chipset_ops *ops,
+	void *ctx)
 {
 	memset(u, 0, sizeof(*u));
 	pthread_mutex_init(&u->lock, NULL);

@@ -35,7 +35,7 @@ struct uart {
 void uart_init(struct uart *uart, unsigned index, struct irq_line irq,
 	const struct chipset_ops *ops, void *ctx);
 void uart_destroy(struct uart *uart);
-/* uart_input - bytes from the line. Returns how many fitted; ops->serial_room() follows if not all. */
+/* uart_input - bytes from the line. Returns how many fitted: serial_room() follows if not all. */
 size_t uart_input(struct uart *uart, const uint8_t *bytes, size_t count);
 
 /* Its registers: UART_PORTS ports, one byte each. */

@@ -15,14 +15,14 @@
  * The made-up kernel: headers, then code at CODE_AT (the Multiboot header its first bytes), then
  * notes. The code is linked high, as kernels are, and loaded at 1 MiB with room for its BSS.
  */
-#define CODE_AT	   0x200
-#define CODE_BYTES 0x100
-#define NOTES_AT   (CODE_AT + CODE_BYTES)
+#define CODE_AT	    0x200
+#define CODE_BYTES  0x100
+#define NOTES_AT    (CODE_AT + CODE_BYTES)
 #define IMAGE_BYTES (NOTES_AT + 64)
-#define LOADED_AT  0x100000
-#define LINKED_AT  0xc0100000
-#define BSS_BYTES  0x5000
-#define ENTRY_AT   0x40 /* from the code's start */
+#define LOADED_AT   0x100000
+#define LINKED_AT   0xc0100000
+#define BSS_BYTES   0x5000
+#define ENTRY_AT    0x40 /* from the code's start */
 
 static uint8_t image[IMAGE_BYTES];
 
@@ -31,15 +31,25 @@ static void make_header_64(void)
 	Elf64_Ehdr *e = (void *)image;
 	Elf64_Phdr *p = (void *)(e + 1);
 
-	*e = (Elf64_Ehdr){.e_ident = ELFMAG, .e_type = ET_EXEC, .e_machine = EM_X86_64,
-		.e_entry = LINKED_AT + ENTRY_AT, .e_phoff = sizeof(*e), .e_phentsize = sizeof(*p),
+	*e = (Elf64_Ehdr){.e_ident = ELFMAG,
+		.e_type = ET_EXEC,
+		.e_machine = EM_X86_64,
+		.e_entry = LINKED_AT + ENTRY_AT,
+		.e_phoff = sizeof(*e),
+		.e_phentsize = sizeof(*p),
 		.e_phnum = 2};
 	e->e_ident[EI_CLASS] = ELFCLASS64;
 	e->e_ident[EI_DATA] = ELFDATA2LSB;
-	p[0] = (Elf64_Phdr){.p_type = PT_LOAD, .p_offset = CODE_AT, .p_vaddr = LINKED_AT,
-		.p_paddr = LOADED_AT, .p_filesz = CODE_BYTES, .p_memsz = CODE_BYTES + BSS_BYTES};
-	p[1] = (Elf64_Phdr){.p_type = PT_NOTE, .p_offset = NOTES_AT,
-		.p_filesz = IMAGE_BYTES - NOTES_AT, .p_align = 4};
+	p[0] = (Elf64_Phdr){.p_type = PT_LOAD,
+		.p_offset = CODE_AT,
+		.p_vaddr = LINKED_AT,
+		.p_paddr = LOADED_AT,
+		.p_filesz = CODE_BYTES,
+		.p_memsz = CODE_BYTES + BSS_BYTES};
+	p[1] = (Elf64_Phdr){.p_type = PT_NOTE,
+		.p_offset = NOTES_AT,
+		.p_filesz = IMAGE_BYTES - NOTES_AT,
+		.p_align = 4};
 }
 
 static void make_header_32(void)
@@ -47,15 +57,25 @@ static void make_header_32(void)
 	Elf32_Ehdr *e = (void *)image;
 	Elf32_Phdr *p = (void *)(e + 1);
 
-	*e = (Elf32_Ehdr){.e_ident = ELFMAG, .e_type = ET_EXEC, .e_machine = EM_386,
-		.e_entry = LINKED_AT + ENTRY_AT, .e_phoff = sizeof(*e), .e_phentsize = sizeof(*p),
+	*e = (Elf32_Ehdr){.e_ident = ELFMAG,
+		.e_type = ET_EXEC,
+		.e_machine = EM_386,
+		.e_entry = LINKED_AT + ENTRY_AT,
+		.e_phoff = sizeof(*e),
+		.e_phentsize = sizeof(*p),
 		.e_phnum = 2};
 	e->e_ident[EI_CLASS] = ELFCLASS32;
 	e->e_ident[EI_DATA] = ELFDATA2LSB;
-	p[0] = (Elf32_Phdr){.p_type = PT_LOAD, .p_offset = CODE_AT, .p_vaddr = LINKED_AT,
-		.p_paddr = LOADED_AT, .p_filesz = CODE_BYTES, .p_memsz = CODE_BYTES + BSS_BYTES};
-	p[1] = (Elf32_Phdr){.p_type = PT_NOTE, .p_offset = NOTES_AT,
-		.p_filesz = IMAGE_BYTES - NOTES_AT, .p_align = 4};
+	p[0] = (Elf32_Phdr){.p_type = PT_LOAD,
+		.p_offset = CODE_AT,
+		.p_vaddr = LINKED_AT,
+		.p_paddr = LOADED_AT,
+		.p_filesz = CODE_BYTES,
+		.p_memsz = CODE_BYTES + BSS_BYTES};
+	p[1] = (Elf32_Phdr){.p_type = PT_NOTE,
+		.p_offset = NOTES_AT,
+		.p_filesz = IMAGE_BYTES - NOTES_AT,
+		.p_align = 4};
 }
 
 static void make_image(bool is_64)
@@ -253,10 +273,10 @@ static void test_multiboot_contradictions(void **state)
 {
 	static const uint32_t bad[][4] = {
 		/* header, load, load end, bss end: all relative to LOADED_AT */
-		{0, 1, 0, 0},		       /* loaded after the header */
-		{CODE_AT + 1, 0, 0, 0},	       /* begins before the file */
-		{0, 0, IMAGE_BYTES, 0},	       /* ends after it */
-		{0x100, 0x100, 0xff, 0},       /* ends before it begins */
+		{0, 1, 0, 0},			    /* loaded after the header */
+		{CODE_AT + 1, 0, 0, 0},		    /* begins before the file */
+		{0, 0, IMAGE_BYTES, 0},		    /* ends after it */
+		{0x100, 0x100, 0xff, 0},	    /* ends before it begins */
 		{0, 0, CODE_BYTES, CODE_BYTES - 1}, /* a BSS that ends in the data */
 	};
 	struct machine *m = *state;
@@ -296,8 +316,8 @@ static void test_does_not_fit(void **state)
 	static const struct {
 		uint64_t paddr, size;
 	} places[] = {
-		{0, 0x1000},		    /* the first page is the machine's */
-		{0x9f000, 0x2000},	    /* into the hole below 1 MiB */
+		{0, 0x1000},		     /* the first page is the machine's */
+		{0x9f000, 0x2000},	     /* into the hole below 1 MiB */
 		{64 * MIB - 0x1000, 0x2000}, /* over the end */
 		{64 * MIB, 0x1000},
 		{2 * GIB, 0x1000},
@@ -368,8 +388,8 @@ static void test_corruption_never_harms(void **state)
 
 			image[at] = round & 8 ? rand() : image[at] ^ 1 << rand() % 8;
 		}
-		assert_int_equal(pwrite(m->request.kernel.fd, image, sizeof(image), 0),
-			sizeof(image));
+		assert_int_equal(
+			pwrite(m->request.kernel.fd, image, sizeof(image), 0), sizeof(image));
 		if (boot_load(&m->request, &m->result))
 			assert_true(*m->result.error && !strchr(m->result.error, '\n'));
 		else

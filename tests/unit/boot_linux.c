@@ -260,8 +260,8 @@ static void test_header_corruption_never_harms(void **state)
 
 			image[at] = round & 1 ? rand() : image[at] ^ 1 << rand() % 8;
 		}
-		assert_int_equal(pwrite(m->request.kernel.fd, image, sizeof(image), 0),
-			sizeof(image));
+		assert_int_equal(
+			pwrite(m->request.kernel.fd, image, sizeof(image), 0), sizeof(image));
 		if (boot_load(&m->request, &m->result))
 			assert_true(*m->result.error && !strchr(m->result.error, '\n'));
 		else
@@ -276,7 +276,8 @@ static void test_not_a_kernel(void **state)
 	int ends[2];
 
 	file_set(&m->request.kernel, "hello, world\n", 13);
-	check_refused(m, -ENOEXEC, "vmlinuz: not a kernel I know (Linux bzImage, ELF with PVH note");
+	check_refused(
+		m, -ENOEXEC, "vmlinuz: not a kernel I know (Linux bzImage, ELF with PVH note");
 	/* an empty initrd, an unreadable one */
 	file_set(&m->request.kernel, image, sizeof(image));
 	file_set(&m->request.initrd, "", 0);

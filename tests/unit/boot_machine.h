@@ -17,8 +17,8 @@
 
 #include "boot/boot.h"
 
-#define MIB (1ull << 20)
-#define GIB (1ull << 30)
+#define MIB   (1ull << 20)
+#define GIB   (1ull << 30)
 #define GUARD 4096
 
 struct machine {

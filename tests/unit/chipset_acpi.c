@@ -47,8 +47,7 @@ static void *table(uint64_t address, const char *signature)
 	struct acpi_header *header = at(address);
 
 	assert_memory_equal(header->signature, signature, 4);
-	assert_in_range(header->length, sizeof(*header),
-		ACPI_AREA_BASE + ACPI_AREA_SIZE - address);
+	assert_in_range(header->length, sizeof(*header), ACPI_AREA_BASE + ACPI_AREA_SIZE - address);
 	assert_int_equal(sum(header, header->length), 0);
 	return header;
 }

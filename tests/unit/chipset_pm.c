@@ -27,8 +27,7 @@ static void test_timer_counts_at_its_rate(void **state)
 
 	board_advance(b, SECOND);
 	assert_int_equal(chipset_io_read(b->chipset, PM_TIMER, 4) - first, 3579545);
-	assert_int_equal(in8(b, PM_TIMER + 3),
-		chipset_io_read(b->chipset, PM_TIMER, 4) >> 24);
+	assert_int_equal(in8(b, PM_TIMER + 3), chipset_io_read(b->chipset, PM_TIMER, 4) >> 24);
 	chipset_io_write(b->chipset, PM_TIMER, 4, 0);
 	assert_int_equal(chipset_io_read(b->chipset, PM_TIMER, 4) - first, 3579545);
 }

@@ -211,7 +211,7 @@ static void test_read_back(void **state)
 	struct board *b = *state;
 
 	out8(b, 0x43, 0x34);
-	out8(b, 0x43, 0xe2); /* status of channel 0 */
+	out8(b, 0x43, 0xe2);		      /* status of channel 0 */
 	assert_int_equal(in8(b, 0x40), 0xf4); /* OUT high, no count yet, both bytes, mode 2 */
 	out8(b, 0x40, 0x10);
 	out8(b, 0x40, 0x27);
