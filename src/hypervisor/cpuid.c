@@ -27,10 +27,8 @@
 #define LEAF1_ECX_TSC_DEADLINE (1u << 24)
 #define LEAF1_ECX_OSXSAVE      (1u << 27)
 #define LEAF1_ECX_HYPERVISOR   (1u << 31)
-#define LEAF1_EDX_MCE	       (1u << 7)
 #define LEAF1_EDX_APIC	       (1u << 9)
 #define LEAF1_EDX_MTRR	       (1u << 12)
-#define LEAF1_EDX_MCA	       (1u << 14)
 #define LEAF1_EDX_HTT	       (1u << 28)
 #define LEAF6_EAX_ARAT	       (1u << 2)
 #define LEAF7_EDX_ARCH_CAP     (1u << 29)
@@ -119,7 +117,7 @@ static struct leaf leaf_features(struct vp *vp)
 		.ebx = vp->lapic.id << 24 | (count > 255 ? 255 : count) << 16 |
 		       (uint32_t)p->prop.clflush_size << 8,
 		.ecx = p->cpu.leaf1_ecx & ~LEAF1_ECX_OSXSAVE,
-		.edx = (p->cpu.leaf1_edx | LEAF1_EDX_MTRR) & ~(LEAF1_EDX_MCE | LEAF1_EDX_MCA),
+		.edx = p->cpu.leaf1_edx | LEAF1_EDX_MTRR,
 	};
 
 	if (p->prop.synthetic.HypervisorPresent)
