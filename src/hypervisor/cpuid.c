@@ -30,9 +30,13 @@
 #define LEAF1_EDX_APIC	       (1u << 9)
 #define LEAF1_EDX_MTRR	       (1u << 12)
 #define LEAF1_EDX_HTT	       (1u << 28)
-#define LEAF6_EAX_ARAT	       (1u << 2)
-#define LEAF7_EDX_ARCH_CAP     (1u << 29)
-#define XCR0_AVX	       4u
+/* Bits that are not the engine's to say. */
+#define LEAF1_ECX_OURS                                                                             \
+	(LEAF1_ECX_X2APIC | LEAF1_ECX_TSC_DEADLINE | LEAF1_ECX_OSXSAVE | LEAF1_ECX_HYPERVISOR)
+#define LEAF1_EDX_OURS	   (LEAF1_EDX_APIC | LEAF1_EDX_HTT)
+#define LEAF6_EAX_ARAT	   (1u << 2)
+#define LEAF7_EDX_ARCH_CAP (1u << 29)
+#define XCR0_AVX	   4u
 
 static const char brand[48] = "Partita Virtual Processor";
 
@@ -116,8 +120,8 @@ static struct leaf leaf_features(struct vp *vp)
 		.eax = SIGNATURE,
 		.ebx = vp->lapic.id << 24 | (count > 255 ? 255 : count) << 16 |
 		       (uint32_t)p->prop.clflush_size << 8,
-		.ecx = p->cpu.leaf1_ecx & ~LEAF1_ECX_OSXSAVE,
-		.edx = p->cpu.leaf1_edx | LEAF1_EDX_MTRR,
+		.ecx = p->cpu.leaf1_ecx & ~LEAF1_ECX_OURS,
+		.edx = (p->cpu.leaf1_edx | LEAF1_EDX_MTRR) & ~LEAF1_EDX_OURS,
 	};
 
 	if (p->prop.synthetic.HypervisorPresent)
