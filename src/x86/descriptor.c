@@ -197,17 +197,21 @@ uint64_t x86_read_return_code(struct x86_vcpu *c, const struct x86_op *o, uint16
 	return desc;
 }
 
+struct x86_segment x86_check_return_stack(
+	struct x86_vcpu *c, const struct x86_op *o, uint16_t ss, unsigned cpl, bool to_long)
+{
+	if (to_long && x86_selector_null(ss) && cpl < 3 && (ss & 3u) == cpl)
+		return x86_segment_null(ss);
+	return x86_check_stack_segment(c, o, ss, cpl, X86_VEC_GP, 0);
+}
+
 struct x86_stack x86_return_stack(struct x86_vcpu *c, const struct x86_op *o, uint16_t ss,
 	uint64_t sp, unsigned cpl, uint64_t code)
 {
-	bool flat = x86_in_long(c) && (code & X86_DESC_L);
-	struct x86_segment seg;
+	bool to_long = x86_in_long(c) && (code & X86_DESC_L);
 
-	if (flat && x86_selector_null(ss) && cpl < 3 && (ss & 3u) == cpl)
-		seg = x86_segment_null(ss);
-	else
-		seg = x86_check_stack_segment(c, o, ss, cpl, X86_VEC_GP, 0);
-	return x86_stack_make(seg, sp, cpl, flat, 0);
+	return x86_stack_make(
+		x86_check_return_stack(c, o, ss, cpl, to_long), sp, cpl, to_long, 0);
 }
 
 /* ---- Stacks ----------------------------------------------------------------------------------- */

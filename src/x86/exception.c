@@ -10,16 +10,21 @@
  */
 #include "x86/system.h"
 
+/* The bit that error codes of faults on the way have, unless software asked for the event. */
+static uint32_t ext_of(const struct x86_interrupt *i)
+{
+	return i->kind != X86_EVENT_SOFTWARE;
+}
+
 /* ---- Real mode -------------------------------------------------------------------------------- */
 
 static void real_interrupt(struct x86_vcpu *c, const struct x86_interrupt *i, uint32_t flags)
 {
 	struct x86_stack st = x86_stack_current(c);
-	uint32_t ext = i->kind != X86_EVENT_SOFTWARE;
 	uint32_t at = i->vector * 4u, target;
 
 	if (at + 3 > c->s.idtr.limit)
-		x86_raise_gp(c, NULL, i->vector * 8u + 2 + ext);
+		x86_raise_gp(c, NULL, i->vector * 8u + 2 + ext_of(i));
 	target = (uint32_t)x86_sys_load(c, NULL, c->s.idtr.base + at, 4);
 	x86_push(c, NULL, &st, 2, flags);
 	x86_push(c, NULL, &st, 2, c->s.seg[X86_CS].selector);
@@ -33,7 +38,7 @@ static void real_interrupt(struct x86_vcpu *c, const struct x86_interrupt *i, ui
 	x86_update_mode(c);
 }
 
-/* ---- Protected and long mode --------------------------------------------------------------------- */
+/* ---- Gates --------------------------------------------------------------------------------------- */
 
 /* A gate, checked as far as vector, type, DPL and presence go. */
 struct gate {
@@ -116,71 +121,73 @@ static uint64_t read_code(struct x86_vcpu *c, const struct gate *g, uint32_t ext
 	return desc;
 }
 
-static struct x86_stack inner_stack(
-	struct x86_vcpu *c, const struct gate *g, unsigned cpl, uint32_t ext)
+/* The last step, which cannot fault: SS and RSP are the handler's already. */
+static void enter_handler(
+	struct x86_vcpu *c, const struct gate *g, uint64_t desc, unsigned cpl)
+{
+	uint32_t clear = X86_FLAG_TF | X86_FLAG_NT | X86_FLAG_RF | X86_FLAG_VM;
+
+	if (!g->trap)
+		clear |= X86_FLAG_IF;
+	c->s.seg[X86_CS] = x86_segment_of((uint16_t)((g->selector & 0xfffc) | cpl), desc);
+	c->s.cpl = (uint8_t)cpl;
+	c->s.rip = g->offset;
+	x86_set_flags(c, x86_flags(c) & ~clear);
+	x86_update_mode(c);
+}
+
+/* ---- Protected mode ------------------------------------------------------------------------------ */
+
+static struct x86_stack inner_stack(struct x86_vcpu *c, unsigned cpl, uint32_t ext)
 {
 	struct x86_segment ss;
 	uint16_t selector;
 	uint64_t sp;
 
-	if (x86_in_long(c)) {
-		sp = x86_tss_rsp(c, NULL, g->ist ? 3u + g->ist : cpl, ext);
-		return x86_stack_make(x86_segment_null((uint16_t)cpl), sp & ~15ul, cpl, true, ext);
-	}
 	x86_tss_stack(c, NULL, cpl, ext, &selector, &sp);
 	ss = x86_check_stack_segment(c, NULL, selector, cpl, X86_VEC_TS, ext);
 	return x86_stack_make(ss, sp, cpl, false, (selector & 0xfffcu) + ext);
 }
 
-/* The stack of a handler that runs at the interrupted code's level. */
-static struct x86_stack same_stack(struct x86_vcpu *c, const struct gate *g, uint32_t ext)
+static void enter_task(
+	struct x86_vcpu *c, const struct x86_interrupt *i, uint16_t selector, uint32_t flags)
 {
-	struct x86_stack st = x86_stack_current(c);
+	struct x86_task task = {
+		.reason = X86_TASK_EVENT,
+		.selector = selector,
+		.rip = i->rip,
+		.flags = flags,
+		.ext = ext_of(i),
+		.push_error = i->has_error,
+		.error = i->error,
+	};
 
-	if (!x86_in_long(c)) {
-		st.error = ext;
-		return st;
-	}
-	if (g->ist)
-		st.sp = x86_tss_rsp(c, NULL, 3u + g->ist, ext);
-	else if (!(c->mode & X86_MODE_64))
-		st.sp &= 0xffffffff;
-	return x86_stack_make(st.ss, st.sp & ~15ul, c->s.cpl, true, ext);
+	x86_task_switch(c, NULL, &task);
 }
 
-static void gated_interrupt(struct x86_vcpu *c, const struct x86_interrupt *i, uint32_t flags)
+static void protected_interrupt(struct x86_vcpu *c, const struct x86_interrupt *i, uint32_t flags)
 {
 	static const enum x86_seg data[] = {X86_GS, X86_FS, X86_DS, X86_ES};
-	uint32_t ext = i->kind != X86_EVENT_SOFTWARE;
+	uint32_t ext = ext_of(i);
 	struct gate g = read_gate(c, i, ext);
-	uint32_t clear = X86_FLAG_TF | X86_FLAG_NT | X86_FLAG_RF | X86_FLAG_VM;
-	bool from_vm86 = x86_in_vm86(c), in_long = x86_in_long(c), inner;
+	bool from_vm86 = x86_in_vm86(c), inner;
 	unsigned cpl = c->s.cpl;
-	struct x86_stack st;
+	struct x86_stack st = x86_stack_current(c);
 	uint64_t desc;
 
-	if (g.task) {
-		struct x86_task task = {
-			.reason = X86_TASK_EVENT,
-			.selector = g.selector,
-			.rip = i->rip,
-			.flags = flags,
-			.ext = ext,
-			.push_error = i->has_error,
-			.error = i->error,
-		};
-		return x86_task_switch(c, NULL, &task);
-	}
+	if (g.task)
+		return enter_task(c, i, g.selector, flags);
 	desc = read_code(c, &g, ext);
 	inner = !x86_desc_is_conforming(desc) && x86_desc_dpl(desc) < cpl;
-	if (inner)
+	st.error = ext;
+	if (inner) {
 		cpl = x86_desc_dpl(desc);
-	st = inner ? inner_stack(c, &g, cpl, ext) : same_stack(c, &g, ext);
-
+		st = inner_stack(c, cpl, ext);
+	}
 	if (from_vm86)
 		for (unsigned n = 0; n < 4; n++)
 			x86_push(c, NULL, &st, g.size, c->s.seg[data[n]].selector);
-	if (inner || in_long) {
+	if (inner) {
 		x86_push(c, NULL, &st, g.size, c->s.seg[X86_SS].selector);
 		x86_push(c, NULL, &st, g.size, c->s.gpr[X86_RSP]);
 	}
@@ -197,22 +204,80 @@ static void gated_interrupt(struct x86_vcpu *c, const struct x86_interrupt *i, u
 		for (unsigned n = 0; n < 4; n++)
 			c->s.seg[data[n]] = x86_segment_null(0);
 	c->s.seg[X86_SS] = st.ss;
-	c->s.seg[X86_CS] = x86_segment_of((uint16_t)((g.selector & 0xfffc) | cpl), desc);
-	c->s.cpl = (uint8_t)cpl;
 	x86_stack_commit(c, &st);
-	c->s.rip = g.offset;
-	if (!g.trap)
-		clear |= X86_FLAG_IF;
-	x86_set_flags(c, x86_flags(c) & ~clear);
-	x86_update_mode(c);
+	enter_handler(c, &g, desc, cpl);
+}
+
+/* ---- Long mode ------------------------------------------------------------------------------------- */
+
+static uint64_t long_stack(
+	struct x86_vcpu *c, const struct gate *g, bool inner, unsigned cpl, uint32_t ext)
+{
+	if (g->ist)
+		return x86_tss_rsp(c, NULL, 3u + g->ist, ext);
+	if (inner)
+		return x86_tss_rsp(c, NULL, cpl, ext);
+	return c->mode & X86_MODE_64 ? c->s.gpr[X86_RSP] : (uint32_t)c->s.gpr[X86_RSP];
+}
+
+/* Writes a frame as code at the handler's level would; @inner: that is not the current one. */
+static void write_frame(struct x86_vcpu *c, uint64_t va, const uint64_t *frame, unsigned n,
+	bool inner, uint32_t ext)
+{
+	bool current = !inner && (c->s.cpl == 3 || (c->mode & X86_MODE_64));
+	uint64_t *p;
+
+	if (!x86_canonical(va) || !x86_canonical(va + n * 8 - 1))
+		x86_raise_error(c, NULL, X86_VEC_SS, ext);
+	p = current ? x86_host_w(c, va, n * 8) : x86_sys_host(c, va, n * 8, true);
+	while (n--) { /* in the order of pushes: the first to fault tells its address */
+		if (likely(p != NULL))
+			((volatile uint64_t *)p)[n] = frame[n];
+		else if (current)
+			x86_store64(c, NULL, va + n * 8, frame[n]);
+		else
+			x86_sys_store(c, NULL, va + n * 8, 8, frame[n]);
+	}
+}
+
+/* The frame has one shape, at a multiple of 16 bytes, whatever the level. */
+static void long_interrupt(struct x86_vcpu *c, const struct x86_interrupt *i, uint32_t flags)
+{
+	uint32_t ext = ext_of(i);
+	struct gate g = read_gate(c, i, ext);
+	uint64_t desc = read_code(c, &g, ext);
+	bool inner = !x86_desc_is_conforming(desc) && x86_desc_dpl(desc) < c->s.cpl;
+	unsigned cpl = inner ? x86_desc_dpl(desc) : c->s.cpl;
+	unsigned skip = !i->has_error;
+	uint64_t rsp = long_stack(c, &g, inner, cpl, ext) & ~15ul;
+	const uint64_t frame[6] = {
+		i->error,
+		i->rip,
+		c->s.seg[X86_CS].selector,
+		flags,
+		c->s.gpr[X86_RSP],
+		c->s.seg[X86_SS].selector,
+	};
+
+	rsp -= (6 - skip) * 8;
+	write_frame(c, rsp, frame + skip, 6 - skip, inner, ext);
+	x86_check_target(c, NULL, desc, g.offset, ext);
+	x86_desc_accessed(c, NULL, g.selector, &desc);
+
+	if (inner)
+		c->s.seg[X86_SS] = x86_segment_null((uint16_t)cpl);
+	c->s.gpr[X86_RSP] = rsp;
+	enter_handler(c, &g, desc, cpl);
 }
 
 void x86_interrupt(struct x86_vcpu *c, const struct x86_interrupt *i)
 {
 	uint32_t flags = x86_flags(c) | (i->rf ? X86_FLAG_RF : 0);
 
-	if (c->s.cr0 & X86_CR0_PE)
-		gated_interrupt(c, i, flags);
+	if (x86_in_long(c))
+		long_interrupt(c, i, flags);
+	else if (c->s.cr0 & X86_CR0_PE)
+		protected_interrupt(c, i, flags);
 	else
 		real_interrupt(c, i, flags);
 }

@@ -9,7 +9,7 @@
 
 /* ---- Software interrupts ------------------------------------------------------------------------- */
 
-X86_OP(op_int)
+static __attribute__((noinline)) uint64_t interrupt(struct x86_vcpu *c, const struct x86_op *o)
 {
 	struct x86_interrupt i = {
 		.vector = (uint8_t)o->imm,
@@ -20,22 +20,26 @@ X86_OP(op_int)
 	x86_sync(c, o);
 	x86_interrupt(c, &i);
 	c->pending_db |= X86_DB_NO_STEP; /* TF is clear already when the trap would come */
-	x86_end_at(c, o, c->s.rip);
+	return c->s.rip;
+}
+
+X86_OP(op_int)
+{
+	return x86_chain_at(c, o, interrupt(c, o));
 }
 
 X86_OP(op_int_n)
 {
 	if (x86_in_vm86(c) && x86_iopl(c) < 3)
 		x86_raise_gp(c, o, 0);
-	op_int(c, o);
+	return op_int(c, o);
 }
 
 X86_OP(op_into)
 {
 	if (c->fl & X86_FL_OF)
-		op_int(c, o);
-	else
-		x86_end_here(c, o);
+		return op_int(c, o);
+	x86_end_here(c, o);
 }
 
 static bool emit_vector(
@@ -157,46 +161,108 @@ static uint64_t iret_to_vm86(struct x86_vcpu *c, const struct x86_op *o, struct 
 	return rip;
 }
 
+/* What IRET at the present level may change. */
+static uint32_t return_mask(const struct x86_vcpu *c, unsigned size)
+{
+	uint32_t mask = FLAGS_WORD & ~(X86_FLAG_IF | X86_FLAG_IOPL);
+
+	if (size > 2)
+		mask |= FLAGS_DWORD;
+	if (c->s.cpl <= x86_iopl(c))
+		mask |= X86_FLAG_IF;
+	if (c->s.cpl == 0)
+		mask |= X86_FLAG_IOPL | (size > 2 ? X86_FLAG_VIF | X86_FLAG_VIP : 0);
+	return mask;
+}
+
+/* Nothing faults here; SS and RSP are those returned to already. */
+static void enter_returned(struct x86_vcpu *c, uint16_t cs, uint64_t desc, uint32_t flags,
+	uint32_t mask)
+{
+	bool outer = (cs & 3) > c->s.cpl;
+
+	c->s.seg[X86_CS] = x86_segment_of(cs, desc);
+	c->s.cpl = cs & 3;
+	if (outer)
+		x86_drop_inner_segments(c);
+	return_flags(c, flags, mask);
+}
+
+/* From 16-bit and 32-bit code. */
 static uint64_t iret_protected(struct x86_vcpu *c, const struct x86_op *o, unsigned size)
 {
 	struct x86_stack st = x86_stack_current(c);
-	uint32_t mask = (FLAGS_WORD & ~(X86_FLAG_IF | X86_FLAG_IOPL)) |
-			(size > 2 ? FLAGS_DWORD : 0);
-	uint64_t rip = x86_pop(c, o, &st, size);
+	uint64_t rip = x86_pop(c, o, &st, size), desc;
 	uint16_t cs = (uint16_t)x86_pop(c, o, &st, size);
 	uint32_t flags = (uint32_t)x86_pop(c, o, &st, size);
-	unsigned cpl = c->s.cpl, rpl = cs & 3;
-	uint64_t desc;
 
-	if (size == 4 && (flags & X86_FLAG_VM) && cpl == 0 && !x86_in_long(c))
+	if (size == 4 && (flags & X86_FLAG_VM) && c->s.cpl == 0 && !x86_in_long(c))
 		return iret_to_vm86(c, o, &st, (uint32_t)rip, cs, flags);
 	desc = x86_read_return_code(c, o, cs);
-	if (rpl > cpl || (c->mode & X86_MODE_64)) {
+	if ((cs & 3) > c->s.cpl) {
 		uint64_t sp = x86_pop(c, o, &st, size);
 		uint16_t ss = (uint16_t)x86_pop(c, o, &st, size);
 
-		st = x86_return_stack(c, o, ss, sp, rpl, desc);
+		st = x86_return_stack(c, o, ss, sp, cs & 3, desc);
 	}
 	x86_check_target(c, o, desc, rip, 0);
 	x86_desc_accessed(c, o, cs, &desc);
 
-	if (cpl <= x86_iopl(c))
-		mask |= X86_FLAG_IF;
-	if (cpl == 0)
-		mask |= X86_FLAG_IOPL | (size > 2 ? X86_FLAG_VIF | X86_FLAG_VIP : 0);
-	c->s.seg[X86_CS] = x86_segment_of(cs, desc);
 	c->s.seg[X86_SS] = st.ss;
-	c->s.cpl = (uint8_t)rpl;
 	x86_stack_commit(c, &st);
-	if (rpl > cpl)
-		x86_drop_inner_segments(c);
-	return_flags(c, flags, mask);
+	enter_returned(c, cs, desc, flags, return_mask(c, size));
 	return rip;
 }
 
-X86_OP(op_iret)
+/* Reads @n words of @size bytes from the stack of 64-bit code. */
+static void read_frame(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t *frame, unsigned n, unsigned size)
 {
-	unsigned size = o->x;
+	uint64_t rsp = c->s.gpr[X86_RSP];
+	const uint64_t *p = size == 8 ? x86_host_r(c, rsp, n * 8) : NULL;
+	struct x86_stack st;
+
+	if (likely(p != NULL)) {
+		for (unsigned i = 0; i < n; i++)
+			frame[i] = ((const volatile uint64_t *)p)[i];
+		return;
+	}
+	st = x86_stack_current(c);
+	for (unsigned i = 0; i < n; i++)
+		frame[i] = x86_pop(c, o, &st, size);
+}
+
+/* From 64-bit code, which finds SS:RSP in the frame whatever the level. */
+static uint64_t iret_long(struct x86_vcpu *c, const struct x86_op *o, unsigned size)
+{
+	uint64_t frame[5], desc;
+	uint16_t cs, ss;
+	struct x86_segment stack;
+	bool to_long;
+
+	read_frame(c, o, frame, 5, size);
+	cs = (uint16_t)frame[1];
+	ss = (uint16_t)frame[4];
+	desc = x86_read_return_code(c, o, cs);
+	to_long = desc & X86_DESC_L;
+	stack = x86_check_return_stack(c, o, ss, cs & 3, to_long);
+	x86_check_target(c, o, desc, frame[0], 0);
+	x86_desc_accessed(c, o, cs, &desc);
+
+	c->s.seg[X86_SS] = stack;
+	if (to_long)
+		c->s.gpr[X86_RSP] = frame[3];
+	else if (stack.attributes & X86_SEG_DB)
+		c->s.gpr[X86_RSP] = (uint32_t)frame[3];
+	else
+		X86_REG(c, X86_R(X86_RSP), uint16_t) = (uint16_t)frame[3];
+	enter_returned(c, cs, desc, (uint32_t)frame[2], return_mask(c, size));
+	return frame[0];
+}
+
+static __attribute__((noinline)) uint64_t iret(
+	struct x86_vcpu *c, const struct x86_op *o, unsigned size)
+{
 	uint64_t rip;
 
 	unmask_nmi(c);
@@ -204,10 +270,17 @@ X86_OP(op_iret)
 		rip = iret_real(c, o, size);
 	else if (c->rflags & X86_FLAG_NT)
 		rip = iret_task(c, o);
+	else if (c->mode & X86_MODE_64)
+		rip = iret_long(c, o, size);
 	else
 		rip = iret_protected(c, o, size);
 	x86_update_mode(c);
-	x86_end_at(c, o, rip);
+	return rip;
+}
+
+X86_OP(op_iret)
+{
+	return x86_chain_at(c, o, iret(c, o, o->x));
 }
 
 static bool emit_iret(struct x86_xlate *t)

@@ -48,7 +48,7 @@ X86_OP(op_syscall)
 	c->s.gpr[X86_RCX] = x86_op_next_rip(c, o);
 	c->s.gpr[X86_R11] = flags;
 	enter_level(c, cs & ~3u, (cs & ~3u) + 8, 0, true, flags & ~(uint32_t)c->s.sfmask);
-	x86_end_at(c, o, c->s.lstar);
+	return x86_chain_at(c, o, c->s.lstar);
 }
 
 /* o->x: 1 when returning to 64-bit code. */
@@ -66,7 +66,7 @@ X86_OP(op_sysret)
 	else if (unlikely(!x86_canonical(rip)))
 		x86_raise_gp(c, o, 0);
 	enter_level(c, o->x ? base + 16 : base, base + 8, 3, o->x, flags);
-	x86_end_at(c, o, rip);
+	return x86_chain_at(c, o, rip);
 }
 
 static bool emit_syscall(struct x86_xlate *t)
@@ -104,7 +104,7 @@ X86_OP(op_sysenter)
 	require_sysenter(c, o);
 	c->s.gpr[X86_RSP] = c->s.sysenter_esp & mask;
 	enter_level(c, cs, cs + 8, 0, x86_in_long(c), flags);
-	x86_end_at(c, o, c->s.sysenter_eip & mask);
+	return x86_chain_at(c, o, c->s.sysenter_eip & mask);
 }
 
 X86_OP(op_sysexit)
@@ -122,7 +122,7 @@ X86_OP(op_sysexit)
 	}
 	c->s.gpr[X86_RSP] = rsp;
 	enter_level(c, cs, cs + 8, 3, o->x, x86_flags(c));
-	x86_end_at(c, o, rip);
+	return x86_chain_at(c, o, rip);
 }
 
 static bool emit_sysenter(struct x86_xlate *t)

@@ -39,12 +39,21 @@ X86_OP(op_sti)
 	NEXT;
 }
 
+/* At CPL 0, where AC does nothing but let the supervisor at user pages. */
+static inline void set_ac(struct x86_vcpu *c, bool ac)
+{
+	c->rflags = ac ? c->rflags | X86_FLAG_AC : c->rflags & ~X86_FLAG_AC;
+	if (c->tlb_kind == X86_TLB_NONE)
+		return;
+	c->tlb_kind = ac || !(c->s.cr4 & X86_CR4_SMAP) ? X86_TLB_KERNEL_AC : X86_TLB_KERNEL;
+	x86_tlb_select(c);
+}
+
 X86_OP(op_stac)
 {
 	if (unlikely(c->s.cpl))
 		x86_raise(c, o, X86_VEC_UD);
-	if (!(c->rflags & X86_FLAG_AC))
-		x86_set_flags(c, x86_flags(c) | X86_FLAG_AC);
+	set_ac(c, true);
 	NEXT;
 }
 
@@ -52,8 +61,7 @@ X86_OP(op_clac)
 {
 	if (unlikely(c->s.cpl))
 		x86_raise(c, o, X86_VEC_UD);
-	if (c->rflags & X86_FLAG_AC)
-		x86_set_flags(c, x86_flags(c) & ~X86_FLAG_AC);
+	set_ac(c, false);
 	NEXT;
 }
 

@@ -52,6 +52,17 @@ static inline void x86_require_cpl0(struct x86_vcpu *c, const struct x86_op *o)
 		x86_raise_gp(c, o, 0);
 }
 
+/*
+ * x86_chain_at - as x86_end_at(), for what changed nothing that the loop in vcpu.c need look at,
+ * or says so in c->attention. Use as "return x86_chain_at(...)".
+ */
+static inline __attribute__((always_inline)) void x86_chain_at(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t rip)
+{
+	return x86_chain(
+		c, o, (rip + c->cs_base) & (c->mode & X86_MODE_64 ? ~0ul : 0xfffffffful));
+}
+
 /* ---- The processor's own accesses ------------------------------------------------------------- */
 
 /* As x86_host_r() and x86_host_w(), but supervisor accesses whatever the CPL. */
@@ -227,7 +238,10 @@ struct x86_stack x86_stack_current(const struct x86_vcpu *c);
 /* Of segment @ss, as 64-bit code sees it or not. */
 struct x86_stack x86_stack_make(
 	struct x86_segment ss, uint64_t sp, unsigned cpl, bool flat, uint32_t error);
-/* The checks of SS popped by IRET or a far RET to code segment @code at @cpl. */
+/* The checks of SS popped by IRET or a far RET to @cpl, and to 64-bit code or not. */
+struct x86_segment x86_check_return_stack(
+	struct x86_vcpu *c, const struct x86_op *o, uint16_t ss, unsigned cpl, bool to_long);
+/* The same, making a stack of it, with what is popped for its pointer; @code: CS's descriptor. */
 struct x86_stack x86_return_stack(struct x86_vcpu *c, const struct x86_op *o, uint16_t ss,
 	uint64_t sp, unsigned cpl, uint64_t code);
 void x86_push(struct x86_vcpu *c, const struct x86_op *o, struct x86_stack *st, unsigned size,

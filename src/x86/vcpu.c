@@ -61,10 +61,15 @@ static enum x86_tlb_kind tlb_kind_of(const struct x86_vcpu *c)
 	return (c->s.cr4 & X86_CR4_SMAP) && !ac ? X86_TLB_KERNEL : X86_TLB_KERNEL_AC;
 }
 
-/* Whether the next instruction must be executed alone. */
+/* Whether the next instruction must be executed alone. Nobody else changes this bit. */
 static void select_stepping(struct x86_vcpu *c)
 {
-	if ((c->rflags & X86_FLAG_TF) || c->s.interrupt_shadow || x86_debug_active(c))
+	bool step = (c->rflags & X86_FLAG_TF) || c->s.interrupt_shadow || x86_debug_active(c);
+	uint32_t now = atomic_load_explicit(&c->attention, memory_order_relaxed);
+
+	if (step == !!(now & X86_ATTN_SINGLE))
+		return;
+	if (step)
 		x86_attend(c, X86_ATTN_SINGLE);
 	else
 		atomic_fetch_and(&c->attention, ~X86_ATTN_SINGLE);
