@@ -7,7 +7,7 @@
 #include "x86/system.h"
 #include "x86/translate.h"
 
-/* ---- CR0 ------------------------------------------------------------------------------------------ */
+/* ---- CR0 ----------------------------------------------------------------------------------- */
 
 #define CR0_WRITABLE                                                                               \
 	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_NE | X86_CR0_WP |             \
@@ -69,7 +69,7 @@ static void write_cr0(struct x86_vcpu *c, const struct x86_op *o, uint64_t value
 	x86_update_mode(c);
 }
 
-/* ---- CR3, CR4, CR8 ---------------------------------------------------------------------------------- */
+/* ---- CR3, CR4, CR8 ------------------------------------------------------------------------- */
 
 #define CR3_NO_FLUSH (1ul << 63)
 
@@ -195,7 +195,7 @@ bool x86_emit_mov_control(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- LMSW, SMSW, CLTS --------------------------------------------------------------------------------- */
+/* ---- LMSW, SMSW, CLTS ---------------------------------------------------------------------- */
 
 X86_OP(op_lmsw)
 {
@@ -245,7 +245,7 @@ static bool emit_clts(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- INVLPG, INVPCID ------------------------------------------------------------------------------------ */
+/* ---- INVLPG, INVPCID ----------------------------------------------------------------------- */
 
 X86_OP(op_invlpg)
 {
@@ -313,7 +313,7 @@ static bool emit_invpcid(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- Debug registers --------------------------------------------------------------------------------------- */
+/* ---- Debug registers ----------------------------------------------------------------------- */
 
 /* Checks of every access to a debug register; DR4 and DR5 are DR6 and DR7 unless CR4.DE. */
 static unsigned check_debug(struct x86_vcpu *c, const struct x86_op *o)

@@ -9,7 +9,7 @@
 
 #define TYPE_SHIFT 40
 
-/* ---- Tables ----------------------------------------------------------------------------------- */
+/* ---- Tables -------------------------------------------------------------------------------- */
 
 static bool desc_address(const struct x86_vcpu *c, uint32_t offset, uint16_t selector, uint64_t *va)
 {
@@ -25,8 +25,7 @@ static bool desc_address(const struct x86_vcpu *c, uint32_t offset, uint16_t sel
 	       at + 7 <= ldt->limit;
 }
 
-bool x86_desc_read(
-	struct x86_vcpu *c, const struct x86_op *o, uint16_t selector, uint64_t *desc)
+bool x86_desc_read(struct x86_vcpu *c, const struct x86_op *o, uint16_t selector, uint64_t *desc)
 {
 	uint64_t va;
 
@@ -57,7 +56,7 @@ void x86_desc_mark(struct x86_vcpu *c, const struct x86_op *o, uint16_t selector
 		x86_sys_store(c, o, va + 5, 1, *desc >> TYPE_SHIFT);
 }
 
-/* ---- Registers -------------------------------------------------------------------------------- */
+/* ---- Registers ----------------------------------------------------------------------------- */
 
 struct x86_segment x86_segment_of(uint16_t selector, uint64_t desc)
 {
@@ -210,11 +209,10 @@ struct x86_stack x86_return_stack(struct x86_vcpu *c, const struct x86_op *o, ui
 {
 	bool to_long = x86_in_long(c) && (code & X86_DESC_L);
 
-	return x86_stack_make(
-		x86_check_return_stack(c, o, ss, cpl, to_long), sp, cpl, to_long, 0);
+	return x86_stack_make(x86_check_return_stack(c, o, ss, cpl, to_long), sp, cpl, to_long, 0);
 }
 
-/* ---- Stacks ----------------------------------------------------------------------------------- */
+/* ---- Stacks -------------------------------------------------------------------------------- */
 
 struct x86_stack x86_stack_make(
 	struct x86_segment ss, uint64_t sp, unsigned cpl, bool flat, uint32_t error)
@@ -222,7 +220,9 @@ struct x86_stack x86_stack_make(
 	return (struct x86_stack){
 		.ss = ss,
 		.sp = sp,
-		.mask = flat ? ~0ul : ss.attributes & X86_SEG_DB ? 0xfffffffful : 0xfffful,
+		.mask = flat			     ? ~0ul
+			: ss.attributes & X86_SEG_DB ? 0xfffffffful
+						     : 0xfffful,
 		.error = error,
 		.cpl = (uint8_t)cpl,
 		.flat = flat,
@@ -231,8 +231,8 @@ struct x86_stack x86_stack_make(
 
 struct x86_stack x86_stack_current(const struct x86_vcpu *c)
 {
-	return x86_stack_make(c->s.seg[X86_SS], c->s.gpr[X86_RSP], c->s.cpl,
-		c->mode & X86_MODE_64, 0);
+	return x86_stack_make(
+		c->s.seg[X86_SS], c->s.gpr[X86_RSP], c->s.cpl, c->mode & X86_MODE_64, 0);
 }
 
 static bool in_segment(const struct x86_segment *seg, uint64_t offset, unsigned size)
@@ -241,7 +241,8 @@ static bool in_segment(const struct x86_segment *seg, uint64_t offset, unsigned 
 
 	if ((seg->attributes & 0xc) != 0x4) /* not an expand-down data segment */
 		return last <= seg->limit;
-	return offset > seg->limit && last <= (seg->attributes & X86_SEG_DB ? 0xfffffffful : 0xfffful);
+	return offset > seg->limit &&
+	       last <= (seg->attributes & X86_SEG_DB ? 0xfffffffful : 0xfffful);
 }
 
 static uint64_t stack_address(struct x86_vcpu *c, const struct x86_op *o,
@@ -280,8 +281,7 @@ void x86_push(struct x86_vcpu *c, const struct x86_op *o, struct x86_stack *st, 
 	st->sp = (st->sp & ~st->mask) | sp;
 }
 
-uint64_t x86_pop(
-	struct x86_vcpu *c, const struct x86_op *o, struct x86_stack *st, unsigned size)
+uint64_t x86_pop(struct x86_vcpu *c, const struct x86_op *o, struct x86_stack *st, unsigned size)
 {
 	uint64_t va = stack_address(c, o, st, st->sp & st->mask, size);
 	uint64_t value;

@@ -16,7 +16,7 @@ static uint32_t ext_of(const struct x86_interrupt *i)
 	return i->kind != X86_EVENT_SOFTWARE;
 }
 
-/* ---- Real mode -------------------------------------------------------------------------------- */
+/* ---- Real mode ----------------------------------------------------------------------------- */
 
 static void real_interrupt(struct x86_vcpu *c, const struct x86_interrupt *i, uint32_t flags)
 {
@@ -38,7 +38,7 @@ static void real_interrupt(struct x86_vcpu *c, const struct x86_interrupt *i, ui
 	x86_update_mode(c);
 }
 
-/* ---- Gates --------------------------------------------------------------------------------------- */
+/* ---- Gates --------------------------------------------------------------------------------- */
 
 /* A gate, checked as far as vector, type, DPL and presence go. */
 struct gate {
@@ -122,8 +122,7 @@ static uint64_t read_code(struct x86_vcpu *c, const struct gate *g, uint32_t ext
 }
 
 /* The last step, which cannot fault: SS and RSP are the handler's already. */
-static void enter_handler(
-	struct x86_vcpu *c, const struct gate *g, uint64_t desc, unsigned cpl)
+static void enter_handler(struct x86_vcpu *c, const struct gate *g, uint64_t desc, unsigned cpl)
 {
 	uint32_t clear = X86_FLAG_TF | X86_FLAG_NT | X86_FLAG_RF | X86_FLAG_VM;
 
@@ -136,7 +135,7 @@ static void enter_handler(
 	x86_update_mode(c);
 }
 
-/* ---- Protected mode ------------------------------------------------------------------------------ */
+/* ---- Protected mode ------------------------------------------------------------------------ */
 
 static struct x86_stack inner_stack(struct x86_vcpu *c, unsigned cpl, uint32_t ext)
 {
@@ -208,7 +207,7 @@ static void protected_interrupt(struct x86_vcpu *c, const struct x86_interrupt *
 	enter_handler(c, &g, desc, cpl);
 }
 
-/* ---- Long mode ------------------------------------------------------------------------------------- */
+/* ---- Long mode ----------------------------------------------------------------------------- */
 
 static uint64_t long_stack(
 	struct x86_vcpu *c, const struct gate *g, bool inner, unsigned cpl, uint32_t ext)
@@ -282,7 +281,7 @@ void x86_interrupt(struct x86_vcpu *c, const struct x86_interrupt *i)
 		real_interrupt(c, i, flags);
 }
 
-/* ---- Double and triple faults -------------------------------------------------------------------- */
+/* ---- Double and triple faults -------------------------------------------------------------- */
 
 #define TYPE_INTERRUPT 0
 #define TYPE_NMI       2
@@ -343,8 +342,8 @@ static void side_effects(struct x86_vcpu *c, const struct x86_event *e)
 /* One attempt: 0, or what longjmp carried. */
 static int attempt(struct x86_vcpu *c, const struct x86_event *e)
 {
-	bool trap = e->type == TYPE_EXCEPTION &&
-		    (e->vector == X86_VEC_BP || e->vector == X86_VEC_OF);
+	bool trap =
+		e->type == TYPE_EXCEPTION && (e->vector == X86_VEC_BP || e->vector == X86_VEC_OF);
 	struct x86_interrupt i = {
 		.vector = e->type == TYPE_NMI ? X86_VEC_NMI : e->vector,
 		.kind = e->type == TYPE_SOFTWARE || trap ? X86_EVENT_SOFTWARE : X86_EVENT_HARDWARE,

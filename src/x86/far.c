@@ -18,16 +18,16 @@ struct branch {
 	bool call;
 };
 
-static void push_return(struct x86_vcpu *c, const struct x86_op *o, struct x86_stack *st,
-	unsigned size)
+static void push_return(
+	struct x86_vcpu *c, const struct x86_op *o, struct x86_stack *st, unsigned size)
 {
 	x86_push(c, o, st, size, c->s.seg[X86_CS].selector);
 	x86_push(c, o, st, size, x86_op_next_rip(c, o));
 }
 
 /* Go to @rip in code segment @desc at privilege @cpl, on stack @st. Nothing faults here. */
-static void enter_code(struct x86_vcpu *c, const struct x86_op *o, uint16_t selector,
-	uint64_t desc, uint64_t rip, unsigned cpl, const struct x86_stack *st)
+static void enter_code(struct x86_vcpu *c, const struct x86_op *o, uint16_t selector, uint64_t desc,
+	uint64_t rip, unsigned cpl, const struct x86_stack *st)
 {
 	c->s.seg[X86_CS] = x86_segment_of((uint16_t)((selector & 0xfffc) | cpl), desc);
 	c->s.seg[X86_SS] = st->ss;
@@ -37,7 +37,7 @@ static void enter_code(struct x86_vcpu *c, const struct x86_op *o, uint16_t sele
 	x86_end_at(c, o, rip);
 }
 
-/* ---- CALL and JMP -------------------------------------------------------------------------------- */
+/* ---- CALL and JMP -------------------------------------------------------------------------- */
 
 static void branch_real(struct x86_vcpu *c, const struct x86_op *o, const struct branch *b)
 {
@@ -257,10 +257,10 @@ static bool emit_branch(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- RET ----------------------------------------------------------------------------------------- */
+/* ---- RET ----------------------------------------------------------------------------------- */
 
-static void ret_real(struct x86_vcpu *c, const struct x86_op *o, struct x86_stack *st,
-	uint64_t rip, uint16_t cs)
+static void ret_real(
+	struct x86_vcpu *c, const struct x86_op *o, struct x86_stack *st, uint64_t rip, uint16_t cs)
 {
 	if (rip > c->s.seg[X86_CS].limit)
 		x86_raise_gp(c, o, 0);

@@ -7,7 +7,7 @@
 #include "x86/system.h"
 #include "x86/translate.h"
 
-/* ---- Software interrupts ------------------------------------------------------------------------- */
+/* ---- Software interrupts ------------------------------------------------------------------- */
 
 static __attribute__((noinline)) uint64_t interrupt(struct x86_vcpu *c, const struct x86_op *o)
 {
@@ -73,7 +73,7 @@ static bool emit_into(struct x86_xlate *t)
 	return emit_vector(t, op_into, X86_VEC_OF, X86_EVENT_SOFTWARE);
 }
 
-/* ---- IRET --------------------------------------------------------------------------------------- */
+/* ---- IRET ---------------------------------------------------------------------------------- */
 
 #define FLAGS_WORD                                                                                 \
 	(X86_FLAGS_ARITH | X86_FLAG_TF | X86_FLAG_IF | X86_FLAG_DF | X86_FLAG_IOPL | X86_FLAG_NT)
@@ -151,8 +151,8 @@ static uint64_t iret_to_vm86(struct x86_vcpu *c, const struct x86_op *o, struct 
 	if (rip > 0xffff)
 		x86_raise_gp(c, o, 0);
 
-	return_flags(c, flags,
-		FLAGS_WORD | FLAGS_DWORD | X86_FLAG_VM | X86_FLAG_VIF | X86_FLAG_VIP);
+	return_flags(
+		c, flags, FLAGS_WORD | FLAGS_DWORD | X86_FLAG_VM | X86_FLAG_VIF | X86_FLAG_VIP);
 	c->s.seg[X86_CS] = x86_segment_real(c, &c->s.seg[X86_CS], cs);
 	for (unsigned i = 0; i < 5; i++)
 		c->s.seg[order[i]] = x86_segment_real(c, &c->s.seg[order[i]], selector[i]);
@@ -176,8 +176,8 @@ static uint32_t return_mask(const struct x86_vcpu *c, unsigned size)
 }
 
 /* Nothing faults here; SS and RSP are those returned to already. */
-static void enter_returned(struct x86_vcpu *c, uint16_t cs, uint64_t desc, uint32_t flags,
-	uint32_t mask)
+static void enter_returned(
+	struct x86_vcpu *c, uint16_t cs, uint64_t desc, uint32_t flags, uint32_t mask)
 {
 	bool outer = (cs & 3) > c->s.cpl;
 

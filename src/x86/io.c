@@ -94,8 +94,8 @@ static bool emit_string(struct x86_xlate *t)
 	struct x86_op *o = x86_emit(t, rep ? op_io_rep : op_io);
 
 	o->x = (uint8_t)string_size(m);
-	o->scale = m == ZYDIS_MNEMONIC_OUTSB || m == ZYDIS_MNEMONIC_OUTSW ||
-		   m == ZYDIS_MNEMONIC_OUTSD;
+	o->scale =
+		m == ZYDIS_MNEMONIC_OUTSB || m == ZYDIS_MNEMONIC_OUTSW || m == ZYDIS_MNEMONIC_OUTSD;
 	o->r0 = 1;
 	o->seg = rep ? 3 : 1;
 	o->imm = t->insn.address_width == 64   ? ~0ul

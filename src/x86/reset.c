@@ -5,12 +5,12 @@
  */
 #include "x86/system.h"
 
-#define FAMILY_6   0x600 /* in EDX: the processor's signature */
-#define FCW_RESET  0x40
-#define FTW_RESET  0xff /* every register valid: zero */
+#define FAMILY_6    0x600 /* in EDX: the processor's signature */
+#define FCW_RESET   0x40
+#define FTW_RESET   0xff /* every register valid: zero */
 #define MXCSR_RESET 0x1f80
 #define MXCSR_BITS  0xffff
-#define PAT_RESET  0x0007040600070406ul
+#define PAT_RESET   0x0007040600070406ul
 
 static struct x86_segment reset_segment(uint16_t attributes)
 {

@@ -9,7 +9,7 @@
 #include "x86/system.h"
 #include "x86/translate.h"
 
-/* ---- Operands ----------------------------------------------------------------------------------- */
+/* ---- Operands ------------------------------------------------------------------------------ */
 
 X86_OP(op_load16)
 {
@@ -57,7 +57,7 @@ void x86_emit_word_result(struct x86_xlate *t, x86_op_fn fn, uint8_t x)
 	}
 }
 
-/* ---- Segment registers ----------------------------------------------------------------------------- */
+/* ---- Segment registers --------------------------------------------------------------------- */
 
 static struct x86_segment check_load(
 	struct x86_vcpu *c, const struct x86_op *o, enum x86_seg seg, uint16_t selector)
@@ -228,7 +228,7 @@ static bool emit_load_far(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- GDTR, IDTR, LDTR, TR -------------------------------------------------------------------------- */
+/* ---- GDTR, IDTR, LDTR, TR ------------------------------------------------------------------ */
 
 static void require_umip(struct x86_vcpu *c, const struct x86_op *o)
 {
@@ -305,8 +305,7 @@ static struct x86_segment system_segment(struct x86_vcpu *c, const struct x86_op
 	return seg;
 }
 
-void x86_load_ldtr(
-	struct x86_vcpu *c, const struct x86_op *o, uint16_t selector, unsigned vector)
+void x86_load_ldtr(struct x86_vcpu *c, const struct x86_op *o, uint16_t selector, unsigned vector)
 {
 	uint32_t error = selector & 0xfffc;
 	uint64_t desc;
@@ -376,16 +375,15 @@ static bool emit_load_system(struct x86_xlate *t)
 
 static bool emit_store_system(struct x86_xlate *t)
 {
-	x86_emit_word_result(t, op_store_system,
-		t->insn.mnemonic == ZYDIS_MNEMONIC_STR ? X86_TR : X86_LDTR);
+	x86_emit_word_result(
+		t, op_store_system, t->insn.mnemonic == ZYDIS_MNEMONIC_STR ? X86_TR : X86_LDTR);
 	return true;
 }
 
-/* ---- LAR, LSL, VERR, VERW, ARPL ---------------------------------------------------------------------- */
+/* ---- LAR, LSL, VERR, VERW, ARPL ------------------------------------------------------------ */
 
 /* Whether code at CPL may see the segment that @selector names at all. */
-static bool visible(
-	struct x86_vcpu *c, const struct x86_op *o, uint16_t selector, uint64_t *desc)
+static bool visible(struct x86_vcpu *c, const struct x86_op *o, uint16_t selector, uint64_t *desc)
 {
 	if (x86_selector_null(selector) || !x86_desc_read(c, o, selector, desc))
 		return false;
@@ -411,7 +409,7 @@ static bool type_in(const struct x86_vcpu *c, uint64_t desc, unsigned legacy, un
 	       ((x86_in_long(c) ? in_long : legacy) >> x86_desc_type(desc) & 1);
 }
 
-/* o->r0: the selector; o->r1: the destination, of o->scale bytes, written when the answer is yes. */
+/* o->r0: selector; o->r1: destination, of o->scale bytes, written when the answer is yes. */
 static void answer(struct x86_vcpu *c, const struct x86_op *o, bool yes, uint32_t value)
 {
 	if (yes && o->scale == 2)

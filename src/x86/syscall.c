@@ -3,8 +3,8 @@
  *
  * These read no descriptors: CS and SS become flat segments of fixed attributes.
  *
- * Facts: Intel SDM vol. 2 under each instruction (SYSCALL and SYSRET only in 64-bit mode, as on Intel's
- * processors); vol. 3A, 5.8.7 and 5.8.8.
+ * Facts: Intel SDM vol. 2 under each instruction (SYSCALL and SYSRET only in 64-bit mode, as on
+ * Intel's processors); vol. 3A, 5.8.7 and 5.8.8.
  */
 #include "x86/system.h"
 #include "x86/translate.h"
@@ -12,7 +12,8 @@
 #define TYPE_CODE 0xb /* execute, read, accessed */
 #define TYPE_DATA 0x3 /* read, write, accessed */
 
-static struct x86_segment flat_segment(unsigned selector, unsigned type, unsigned dpl, unsigned size)
+static struct x86_segment flat_segment(
+	unsigned selector, unsigned type, unsigned dpl, unsigned size)
 {
 	return (struct x86_segment){
 		.limit = 0xffffffff,
@@ -26,15 +27,15 @@ static struct x86_segment flat_segment(unsigned selector, unsigned type, unsigne
 static void enter_level(
 	struct x86_vcpu *c, unsigned cs, unsigned ss, unsigned cpl, bool in_long, uint32_t flags)
 {
-	c->s.seg[X86_CS] = flat_segment(
-		(cs & 0xfffc) | cpl, TYPE_CODE, cpl, in_long ? X86_SEG_L : X86_SEG_DB);
+	c->s.seg[X86_CS] =
+		flat_segment((cs & 0xfffc) | cpl, TYPE_CODE, cpl, in_long ? X86_SEG_L : X86_SEG_DB);
 	c->s.seg[X86_SS] = flat_segment((ss & 0xfffc) | cpl, TYPE_DATA, cpl, X86_SEG_DB);
 	c->s.cpl = (uint8_t)cpl;
 	x86_set_flags(c, flags);
 	x86_update_mode(c);
 }
 
-/* ---- SYSCALL, SYSRET ---------------------------------------------------------------------------------- */
+/* ---- SYSCALL, SYSRET ----------------------------------------------------------------------- */
 
 #define SYSRET_FLAGS 0x3c7fd7u
 
@@ -87,7 +88,7 @@ static bool emit_sysret(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- SYSENTER, SYSEXIT -------------------------------------------------------------------------------- */
+/* ---- SYSENTER, SYSEXIT --------------------------------------------------------------------- */
 
 static void require_sysenter(struct x86_vcpu *c, const struct x86_op *o)
 {
@@ -139,7 +140,7 @@ static bool emit_sysexit(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- SWAPGS, RDFSBASE and its like -------------------------------------------------------------------- */
+/* ---- SWAPGS, RDFSBASE and its like --------------------------------------------------------- */
 
 X86_OP(op_swapgs)
 {

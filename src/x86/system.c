@@ -16,7 +16,7 @@ static bool emit_plain(struct x86_xlate *t, x86_op_fn fn, bool end)
 	return true;
 }
 
-/* ---- CLI, STI, STAC, CLAC ------------------------------------------------------------------------- */
+/* ---- CLI, STI, STAC, CLAC ------------------------------------------------------------------ */
 
 static inline void require_iopl(struct x86_vcpu *c, const struct x86_op *o)
 {
@@ -87,7 +87,7 @@ static bool emit_clac(struct x86_xlate *t)
 	return emit_plain(t, op_clac, false);
 }
 
-/* ---- HLT, WBINVD, INVD ------------------------------------------------------------------------------ */
+/* ---- HLT, WBINVD, INVD --------------------------------------------------------------------- */
 
 X86_OP(op_hlt)
 {
@@ -114,7 +114,7 @@ static bool emit_cache(struct x86_xlate *t)
 	return emit_plain(t, op_cache, false);
 }
 
-/* ---- CPUID, VMCALL ------------------------------------------------------------------------------------ */
+/* ---- CPUID, VMCALL ------------------------------------------------------------------------- */
 
 X86_OP(op_cpuid)
 {
@@ -156,7 +156,7 @@ static bool emit_hypercall(struct x86_xlate *t)
 	return emit_plain(t, op_hypercall, true);
 }
 
-/* ---- RDTSC, RDTSCP, RDPMC, RDPID --------------------------------------------------------------------- */
+/* ---- RDTSC, RDTSCP, RDPMC, RDPID ----------------------------------------------------------- */
 
 static inline void read_tsc(struct x86_vcpu *c, const struct x86_op *o)
 {
@@ -216,7 +216,7 @@ static bool emit_rdpmc(struct x86_xlate *t)
 	return emit_plain(t, op_rdpmc, true);
 }
 
-/* ---- RDRAND, RDSEED ------------------------------------------------------------------------------------ */
+/* ---- RDRAND, RDSEED ------------------------------------------------------------------------ */
 
 /* The host kernel's generator is as good as either instruction promises. CF: there was a number. */
 static void random_number(struct x86_vcpu *c, uint8_t reg, unsigned size)

@@ -13,7 +13,7 @@
 
 #include "x86/mem.h"
 
-/* ---- Modes ------------------------------------------------------------------------------------ */
+/* ---- Modes --------------------------------------------------------------------------------- */
 
 static inline bool x86_in_vm86(const struct x86_vcpu *c)
 {
@@ -41,7 +41,8 @@ static inline bool x86_canonical(uint64_t va)
 	return (uint64_t)((int64_t)(va << (64 - X86_LINEAR_BITS)) >> (64 - X86_LINEAR_BITS)) == va;
 }
 
-static inline _Noreturn void x86_raise_gp(struct x86_vcpu *c, const struct x86_op *o, uint32_t error)
+static inline _Noreturn void x86_raise_gp(
+	struct x86_vcpu *c, const struct x86_op *o, uint32_t error)
 {
 	x86_raise_error(c, o, X86_VEC_GP, error);
 }
@@ -59,17 +60,16 @@ static inline void x86_require_cpl0(struct x86_vcpu *c, const struct x86_op *o)
 static inline __attribute__((always_inline)) void x86_chain_at(
 	struct x86_vcpu *c, const struct x86_op *o, uint64_t rip)
 {
-	return x86_chain(
-		c, o, (rip + c->cs_base) & (c->mode & X86_MODE_64 ? ~0ul : 0xfffffffful));
+	return x86_chain(c, o, (rip + c->cs_base) & (c->mode & X86_MODE_64 ? ~0ul : 0xfffffffful));
 }
 
-/* ---- The processor's own accesses ------------------------------------------------------------- */
+/* ---- The processor's own accesses ---------------------------------------------------------- */
 
 /* As x86_host_r() and x86_host_w(), but supervisor accesses whatever the CPL. */
 static inline void *x86_sys_host(const struct x86_vcpu *c, uint64_t va, unsigned size, bool write)
 {
-	const struct x86_tlb *t = &c->tlbs[c->s.cr4 & X86_CR4_SMAP ? X86_TLB_KERNEL
-								   : X86_TLB_KERNEL_AC];
+	const struct x86_tlb *t =
+		&c->tlbs[c->s.cr4 & X86_CR4_SMAP ? X86_TLB_KERNEL : X86_TLB_KERNEL_AC];
 	const struct x86_tlb_entry *e = &t->entry[(va >> 12) & (X86_TLB_ENTRIES - 1)];
 	uint64_t tag = ((va + size - 1) & X86_PAGE_MASK) | t->gen;
 
@@ -106,7 +106,7 @@ static inline void x86_sys_store(
 		memcpy(p, &value, size);
 }
 
-/* ---- Descriptors (descriptor.c) ----------------------------------------------------------------- */
+/* ---- Descriptors (descriptor.c) ------------------------------------------------------------ */
 
 /* Types of system descriptors. */
 enum x86_sys_type {
@@ -175,8 +175,7 @@ static inline bool x86_selector_null(uint16_t selector)
 }
 
 /* Reads the descriptor of @selector; false: it lies outside its table. */
-bool x86_desc_read(
-	struct x86_vcpu *c, const struct x86_op *o, uint16_t selector, uint64_t *desc);
+bool x86_desc_read(struct x86_vcpu *c, const struct x86_op *o, uint16_t selector, uint64_t *desc);
 /* The upper half of a 16-byte system descriptor; false likewise. */
 bool x86_desc_read_high(
 	struct x86_vcpu *c, const struct x86_op *o, uint16_t selector, uint64_t *high);
@@ -222,7 +221,7 @@ uint64_t x86_read_return_code(struct x86_vcpu *c, const struct x86_op *o, uint16
 /* Returning to an outer level: data segments that the new CPL may not use become null. */
 void x86_drop_inner_segments(struct x86_vcpu *c);
 
-/* ---- Stacks (descriptor.c) ------------------------------------------------------------------------ */
+/* ---- Stacks (descriptor.c) ----------------------------------------------------------------- */
 
 /* A stack that is pushed to or popped from before it becomes, or after it was, the current one. */
 struct x86_stack {
@@ -246,8 +245,7 @@ struct x86_stack x86_return_stack(struct x86_vcpu *c, const struct x86_op *o, ui
 	uint64_t sp, unsigned cpl, uint64_t code);
 void x86_push(struct x86_vcpu *c, const struct x86_op *o, struct x86_stack *st, unsigned size,
 	uint64_t value);
-uint64_t x86_pop(
-	struct x86_vcpu *c, const struct x86_op *o, struct x86_stack *st, unsigned size);
+uint64_t x86_pop(struct x86_vcpu *c, const struct x86_op *o, struct x86_stack *st, unsigned size);
 /* The stack pointer register's new value: the bits outside the mask stay. */
 void x86_stack_commit(struct x86_vcpu *c, const struct x86_stack *st);
 
@@ -257,7 +255,7 @@ void x86_tss_stack(struct x86_vcpu *c, const struct x86_op *o, unsigned cpl, uin
 /* Stack pointer @slot of the 64-bit TSS: 0 to 2 RSPn, 4 to 10 IST1 to IST7 (3 + n). */
 uint64_t x86_tss_rsp(struct x86_vcpu *c, const struct x86_op *o, unsigned slot, uint32_t ext);
 
-/* ---- Events (exception.c), tasks (task.c) --------------------------------------------------------- */
+/* ---- Events (exception.c), tasks (task.c) -------------------------------------------------- */
 
 enum x86_event_kind {
 	X86_EVENT_HARDWARE, /* exceptions, interrupts, NMI: EXT set in error codes */
@@ -304,10 +302,9 @@ struct x86_task {
 void x86_task_switch(struct x86_vcpu *c, const struct x86_op *o, const struct x86_task *task);
 
 /* Load LDTR as LLDT does. @vector: of the exception for a bad selector (segment.c). */
-void x86_load_ldtr(
-	struct x86_vcpu *c, const struct x86_op *o, uint16_t selector, unsigned vector);
+void x86_load_ldtr(struct x86_vcpu *c, const struct x86_op *o, uint16_t selector, unsigned vector);
 
-/* ---- Control registers (control.c), debugging (debug.c) --------------------------------------------- */
+/* ---- Control registers (control.c), debugging (debug.c) ------------------------------------ */
 
 /* Reads PAE's four page directory pointers: false when one has a reserved bit set. */
 bool x86_pdptes_valid(struct x86_vcpu *c, uint64_t cr3);

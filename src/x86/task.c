@@ -12,7 +12,7 @@
 
 /* Offsets in the TSS, and sizes, by its width. */
 struct layout {
-	uint8_t size;	   /* of a register in it, in bytes */
+	uint8_t size; /* of a register in it, in bytes */
 	uint8_t min_limit;
 	uint8_t ip, flags, gpr, segments, ldt;
 	uint8_t n_segments; /* ES, CS, SS, DS, then FS and GS */
@@ -21,11 +21,11 @@ struct layout {
 static const struct layout layout16 = {2, 0x2b, 0x0e, 0x10, 0x12, 0x22, 0x2a, 4};
 static const struct layout layout32 = {4, 0x67, 0x20, 0x24, 0x28, 0x48, 0x60, 6};
 
-#define TSS32_CR3   0x1c
-#define TSS32_TRAP  0x64
-#define TSS_MAX	    0x68
-#define NEW_FLAGS   0x3f7fd7u
-#define DR7_LOCAL   0x155ul
+#define TSS32_CR3  0x1c
+#define TSS32_TRAP 0x64
+#define TSS_MAX	   0x68
+#define NEW_FLAGS  0x3f7fd7u
+#define DR7_LOCAL  0x155ul
 
 static const struct layout *layout_of(unsigned type)
 {
@@ -41,8 +41,8 @@ static uint32_t field(const uint8_t *tss, unsigned at, unsigned size)
 }
 
 /* The new TSS's descriptor, checked for @task. */
-static uint64_t read_descriptor(struct x86_vcpu *c, const struct x86_op *o,
-	const struct x86_task *task)
+static uint64_t read_descriptor(
+	struct x86_vcpu *c, const struct x86_op *o, const struct x86_task *task)
 {
 	bool back = task->reason == X86_TASK_IRET;
 	unsigned vector = back ? X86_VEC_TS : X86_VEC_GP, type;
@@ -78,8 +78,8 @@ static void save_old(struct x86_vcpu *c, const struct x86_op *o, const struct x8
 	x86_sys_write(c, o, tr->base + l->ip, image + l->ip, end - l->ip);
 }
 
-static void mark_busy(struct x86_vcpu *c, const struct x86_op *o, const struct x86_task *task,
-	uint64_t *desc)
+static void mark_busy(
+	struct x86_vcpu *c, const struct x86_op *o, const struct x86_task *task, uint64_t *desc)
 {
 	uint16_t old = c->s.seg[X86_TR].selector;
 	uint64_t old_desc;
@@ -100,9 +100,8 @@ static void load_registers(
 	for (unsigned i = 0; i < 8; i++)
 		c->s.gpr[i] = field(tss, l->gpr + i * l->size, l->size);
 	for (unsigned i = X86_ES; i <= X86_GS; i++)
-		c->s.seg[i] = x86_segment_null(i < l->n_segments
-				? (uint16_t)field(tss, l->segments + i * l->size, 2)
-				: 0);
+		c->s.seg[i] = x86_segment_null(
+			i < l->n_segments ? (uint16_t)field(tss, l->segments + i * l->size, 2) : 0);
 	c->s.seg[X86_LDTR] = x86_segment_null((uint16_t)field(tss, l->ldt, 2));
 	c->s.rip = field(tss, l->ip, l->size);
 	c->s.cr0 |= X86_CR0_TS;
@@ -149,11 +148,11 @@ static void load_segments(struct x86_vcpu *c, uint32_t ext)
 	}
 	seg[X86_CS] = check_code(c, seg[X86_CS].selector, ext);
 	x86_update_mode(c);
-	seg[X86_SS] = x86_check_stack_segment(
-		c, NULL, seg[X86_SS].selector, c->s.cpl, X86_VEC_TS, ext);
+	seg[X86_SS] =
+		x86_check_stack_segment(c, NULL, seg[X86_SS].selector, c->s.cpl, X86_VEC_TS, ext);
 	for (unsigned i = 0; i < 4; i++)
-		seg[data[i]] = x86_check_data_segment(
-			c, NULL, seg[data[i]].selector, X86_VEC_TS, ext);
+		seg[data[i]] =
+			x86_check_data_segment(c, NULL, seg[data[i]].selector, X86_VEC_TS, ext);
 	x86_update_mode(c);
 }
 

@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <sys/time.h>
 
-#define CODE_BYTES  512u
-#define EXITS	    16u
-#define SLICE_US    2000
-#define RUNS	    150u
-#define SEED	    0x5eed
+#define CODE_BYTES 512u
+#define EXITS	   16u
+#define SLICE_US   2000
+#define RUNS	   150u
+#define SEED	   0x5eed
 
 static const struct {
 	enum guest_mode mode;
@@ -34,7 +34,7 @@ static const struct {
 	{MODE_LONG, 3, "long, CPL 3"},
 };
 
-/* ---- Random ------------------------------------------------------------------------------------- */
+/* ---- Random -------------------------------------------------------------------------------- */
 
 static uint64_t seed_state;
 
@@ -55,13 +55,13 @@ static unsigned below(unsigned n)
 static const struct {
 	uint8_t length, bytes[3];
 } opcodes[] = {
-	{2, {0x0f, 0x00}},	 /* SLDT.. VERW */
-	{2, {0x0f, 0x01}},	 /* SGDT.. INVLPG, SWAPGS, STAC */
-	{2, {0x0f, 0x02}},	 /* LAR */
-	{2, {0x0f, 0x03}},	 /* LSL */
-	{2, {0x0f, 0x05}},	 /* SYSCALL */
-	{2, {0x0f, 0x07}},	 /* SYSRET */
-	{2, {0x0f, 0x20}},	 /* MOV from and to CR, DR */
+	{2, {0x0f, 0x00}}, /* SLDT.. VERW */
+	{2, {0x0f, 0x01}}, /* SGDT.. INVLPG, SWAPGS, STAC */
+	{2, {0x0f, 0x02}}, /* LAR */
+	{2, {0x0f, 0x03}}, /* LSL */
+	{2, {0x0f, 0x05}}, /* SYSCALL */
+	{2, {0x0f, 0x07}}, /* SYSRET */
+	{2, {0x0f, 0x20}}, /* MOV from and to CR, DR */
 	{2, {0x0f, 0x21}},
 	{2, {0x0f, 0x22}},
 	{2, {0x0f, 0x23}},
@@ -78,22 +78,22 @@ static const struct {
 	{1, {0xc4}},		 /* LES */
 	{1, {0xca}},		 /* far RET */
 	{1, {0xcb}},
-	{1, {0xcc}},		 /* INT3 */
-	{1, {0xcd}},		 /* INT */
-	{1, {0xce}},		 /* INTO */
-	{1, {0xcf}},		 /* IRET */
+	{1, {0xcc}}, /* INT3 */
+	{1, {0xcd}}, /* INT */
+	{1, {0xce}}, /* INTO */
+	{1, {0xcf}}, /* IRET */
 	{2, {0x48, 0xcf}},
-	{1, {0x9a}},		 /* far CALL */
-	{1, {0xea}},		 /* far JMP */
-	{1, {0xff}},		 /* CALL, JMP, PUSH */
-	{1, {0x9d}},		 /* POPF */
-	{1, {0x6c}},		 /* INS */
-	{1, {0xee}},		 /* OUT */
-	{1, {0xf1}},		 /* INT1 */
-	{1, {0xfa}},		 /* CLI */
-	{1, {0xfb}},		 /* STI */
-	{2, {0xf3, 0xa4}},	 /* REP MOVS */
-	{1, {0xd9}},		 /* x87 */
+	{1, {0x9a}},	   /* far CALL */
+	{1, {0xea}},	   /* far JMP */
+	{1, {0xff}},	   /* CALL, JMP, PUSH */
+	{1, {0x9d}},	   /* POPF */
+	{1, {0x6c}},	   /* INS */
+	{1, {0xee}},	   /* OUT */
+	{1, {0xf1}},	   /* INT1 */
+	{1, {0xfa}},	   /* CLI */
+	{1, {0xfb}},	   /* STI */
+	{2, {0xf3, 0xa4}}, /* REP MOVS */
+	{1, {0xd9}},	   /* x87 */
 	{1, {0xdd}},
 };
 
@@ -127,7 +127,7 @@ static uint64_t random_register(void)
 	}
 }
 
-/* ---- Running --------------------------------------------------------------------------------------- */
+/* ---- Running ------------------------------------------------------------------------------- */
 
 static struct x86_vcpu *running;
 

@@ -12,7 +12,7 @@
 #define TYPE_INT16	6u
 #define CODE_CACHE	(1u << 20)
 
-/* ---- What the processor asks ------------------------------------------------------------------- */
+/* ---- What the processor asks --------------------------------------------------------------- */
 
 static enum x86_answer on_cpuid(void *ctx, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
@@ -82,7 +82,7 @@ static const struct x86_ops ops = {
 	.write_cr8 = on_write_cr8,
 };
 
-/* ---- Memory -------------------------------------------------------------------------------------- */
+/* ---- Memory -------------------------------------------------------------------------------- */
 
 uint64_t guest_read(struct guest *g, uint64_t address, unsigned size)
 {
@@ -105,7 +105,7 @@ uint64_t guest_stack(struct guest *g, unsigned n, unsigned size)
 	return guest_read(g, base + g->s->gpr[X86_RSP] + n * size, size);
 }
 
-/* ---- Tables -------------------------------------------------------------------------------------- */
+/* ---- Tables -------------------------------------------------------------------------------- */
 
 static bool is_long(const struct guest *g)
 {
@@ -144,9 +144,9 @@ void guest_set_gate(struct guest *g, unsigned vector, unsigned type, unsigned dp
 	guest_write(g, GUEST_IDT + vector * 16 + 8, 8, offset >> 32);
 }
 
-#define ATTR_CODE (X86_SEG_P | X86_SEG_S | 0xb)
-#define ATTR_DATA (X86_SEG_P | X86_SEG_S | 0x3)
-#define ATTR_BIG  (X86_SEG_G | X86_SEG_DB)
+#define ATTR_CODE   (X86_SEG_P | X86_SEG_S | 0xb)
+#define ATTR_DATA   (X86_SEG_P | X86_SEG_S | 0x3)
+#define ATTR_BIG    (X86_SEG_G | X86_SEG_DB)
 #define ATTR_DPL(n) ((n) << 5)
 
 static void make_gdt(struct guest *g)
@@ -168,8 +168,7 @@ static void make_gdt(struct guest *g)
 	guest_set_descriptor(g, SEL_TSS, guest_descriptor(GUEST_TSS, 0xfff, tss));
 	guest_set_descriptor(g, SEL_CODE16, guest_descriptor(GUEST_CODE, 0xffff, ATTR_CODE));
 	guest_set_descriptor(g, SEL_DATA16, guest_descriptor(0, 0xffff, ATTR_DATA));
-	guest_set_descriptor(
-		g, SEL_CONFORMING, guest_descriptor(0, all, ATTR_CODE | 4 | ATTR_BIG));
+	guest_set_descriptor(g, SEL_CONFORMING, guest_descriptor(0, all, ATTR_CODE | 4 | ATTR_BIG));
 	guest_set_descriptor(
 		g, SEL_ABSENT, guest_descriptor(0, all, (ATTR_DATA | ATTR_BIG) & ~X86_SEG_P));
 	guest_set_descriptor(
@@ -222,7 +221,7 @@ static void make_page_tables(struct guest *g)
 	guest_write(g, GUEST_PML4 + 0x2000, 8, PRESENT_RW_USER | 0x80); /* 2 MiB */
 }
 
-/* ---- State ---------------------------------------------------------------------------------------- */
+/* ---- State --------------------------------------------------------------------------------- */
 
 static struct x86_segment segment(struct guest *g, unsigned selector)
 {
@@ -239,8 +238,8 @@ static struct x86_segment segment(struct guest *g, unsigned selector)
 
 static struct x86_segment real_segment(unsigned selector, unsigned attributes)
 {
-	return (struct x86_segment){(uint64_t)selector << 4, 0xffff, (uint16_t)selector,
-		(uint16_t)attributes};
+	return (struct x86_segment){
+		(uint64_t)selector << 4, 0xffff, (uint16_t)selector, (uint16_t)attributes};
 }
 
 static void set_segments(struct guest *g, unsigned cs, unsigned data)
@@ -286,12 +285,12 @@ static void set_state(struct guest *g, unsigned cpl)
 		break;
 	case MODE_PROTECTED32:
 	case MODE_COMPATIBILITY:
-		set_segments(g, cpl == 3 ? SEL_USER32 : SEL_CODE32,
-			cpl == 3 ? SEL_USER_DATA : SEL_DATA);
+		set_segments(
+			g, cpl == 3 ? SEL_USER32 : SEL_CODE32, cpl == 3 ? SEL_USER_DATA : SEL_DATA);
 		break;
 	case MODE_LONG:
-		set_segments(g, cpl == 3 ? SEL_USER64 : SEL_CODE64,
-			cpl == 3 ? SEL_USER_DATA : SEL_DATA);
+		set_segments(
+			g, cpl == 3 ? SEL_USER64 : SEL_CODE64, cpl == 3 ? SEL_USER_DATA : SEL_DATA);
 		break;
 	}
 	if (g->mode == MODE_REAL || g->mode == MODE_VM86 || g->mode == MODE_PROTECTED16) {
@@ -316,8 +315,8 @@ struct guest *guest_create(
 	assert_non_null(g);
 	g->mode = mode;
 	g->interrupt = -1;
-	g->memory = mmap(NULL, GUEST_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		-1, 0);
+	g->memory = mmap(
+		NULL, GUEST_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(g->memory, MAP_FAILED);
 	g->machine = x86_machine_create(1, CODE_CACHE);
 	assert_non_null(g->machine);
@@ -345,7 +344,7 @@ void guest_destroy(struct guest *g)
 	free(g);
 }
 
-/* ---- Running --------------------------------------------------------------------------------------- */
+/* ---- Running ------------------------------------------------------------------------------- */
 
 enum x86_exit_reason guest_run(struct guest *g)
 {
@@ -360,8 +359,7 @@ void guest_expect_vector(struct guest *g, unsigned vector)
 	struct x86_state *s = g->s;
 
 	assert_int_equal(guest_run(g), X86_EXIT_HALT);
-	assert_int_equal(
-		s->rip + s->seg[X86_CS].base * !(s->seg[X86_CS].attributes & X86_SEG_L),
+	assert_int_equal(s->rip + s->seg[X86_CS].base * !(s->seg[X86_CS].attributes & X86_SEG_L),
 		GUEST_HANDLERS + vector * 16 + 1);
 }
 

@@ -20,8 +20,8 @@
 #include <cmocka.h>
 
 /*
- * GUEST_CODE_BYTES - assembly for the guest: the bytes between name_begin and name_end. @bits: 16, 32
- * or 64.
+ * GUEST_CODE_BYTES - assembly for the guest: the bytes between name_begin and name_end. @bits: 16,
+ * 32 or 64.
  */
 #define GUEST_CODE_BYTES(name, bits, ...)                                                          \
 	__asm__(".pushsection .rodata\n\t.code" #bits "\n" #name "_begin:\n\t" __VA_ARGS__         \
@@ -60,13 +60,13 @@ enum {
 	SEL_CODE16 = 0x58,
 	SEL_DATA16 = 0x60,
 	SEL_CONFORMING = 0x68,
-	SEL_ABSENT = 0x70,     /* data, not present */
-	SEL_SMALL = 0x78,      /* data, limit 15 */
-	SEL_DOWN = 0x80,       /* data, expands down, limit 0xfff */
+	SEL_ABSENT = 0x70, /* data, not present */
+	SEL_SMALL = 0x78,  /* data, limit 15 */
+	SEL_DOWN = 0x80,   /* data, expands down, limit 0xfff */
 	SEL_READ_ONLY = 0x88,
 	SEL_TSS2 = 0x90,
 	SEL_TASK_GATE = 0x98,
-	SEL_GATE = 0xa0, /* 16 bytes; call gate of DPL 3 */
+	SEL_GATE = 0xa0,  /* 16 bytes; call gate of DPL 3 */
 	SEL_RING1 = 0xb0, /* code, DPL 1 */
 	SEL_RING1_DATA = 0xb8,
 	SEL_END = 0xc0,

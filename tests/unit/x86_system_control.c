@@ -25,7 +25,8 @@ GUEST_CODE_BYTES(umip64, 64, "sgdt (%rdi); sidt 16(%rdi); sldt %eax; str %ecx; s
 GUEST_CODE_BYTES(lgdt64, 64, "lgdt (%rdi); lidt (%rdi); hlt");
 GUEST_CODE_BYTES(ltr64, 64, "ltr %ax; str %ebx; lldt %cx; sldt %edx; hlt");
 GUEST_CODE_BYTES(examine32, 32,
-	"larl %eax, %ebx; setz %cl; lsll %eax, %edx; setz %ch; verr %ax; setz %al; verw %si; setz %ah;"
+	"larl %eax, %ebx; setz %cl; lsll %eax, %edx; setz %ch; verr %ax; setz %al; verw %si; setz "
+	"%ah;"
 	"hlt");
 GUEST_CODE_BYTES(arpl32, 32, "arpl %cx, %ax; setz %bl; arpl %cx, (%edi); setz %bh; hlt");
 GUEST_CODE_BYTES(out_dx64, 64, "outl %eax, %dx; hlt");
@@ -53,7 +54,7 @@ static struct guest *with_rax(
 }
 #define WITH_RAX(mode, name, rax) with_rax(mode, name##_begin, name##_end, rax)
 
-/* ---- Control registers ---------------------------------------------------------------------------- */
+/* ---- Control registers --------------------------------------------------------------------- */
 
 static void cr0_checks(void **state)
 {
@@ -128,7 +129,7 @@ static void machine_status_word(void **state)
 	guest_destroy(g);
 }
 
-/* ---- MSRs ------------------------------------------------------------------------------------------ */
+/* ---- MSRs ---------------------------------------------------------------------------------- */
 
 static struct guest *msr_guest(uint32_t msr, uint64_t value)
 {
@@ -205,7 +206,7 @@ static void time_stamp_counter(void **state)
 	expect_gp(g);
 }
 
-/* ---- Privileged and other instructions --------------------------------------------------------------- */
+/* ---- Privileged and other instructions ----------------------------------------------------- */
 
 static void privileged_instructions(void **state)
 {
@@ -293,7 +294,8 @@ static void invlpg_drops_translation(void **state)
 {
 	struct guest *g = GUEST(MODE_LONG, 0, invlpg64);
 
-	/* A 4 KiB page table under the second 2 MiB: its first entry moves from one page to another. */
+	/* A 4 KiB page table under the second 2 MiB: its first entry moves from one page to
+	 * another. */
 	guest_write(g, GUEST_PML4 + 0x2008, 8, 0x50000 | 7);
 	guest_write(g, 0x50000, 8, 0x51000 | 7);
 	guest_write(g, 0x51000, 8, 1);
@@ -307,7 +309,7 @@ static void invlpg_drops_translation(void **state)
 	guest_destroy(g);
 }
 
-/* ---- Tables ------------------------------------------------------------------------------------------ */
+/* ---- Tables -------------------------------------------------------------------------------- */
 
 static void table_registers(void **state)
 {
@@ -415,7 +417,7 @@ static void load_far_pointer(void **state)
 	guest_destroy(g);
 }
 
-/* ---- Ports --------------------------------------------------------------------------------------------- */
+/* ---- Ports --------------------------------------------------------------------------------- */
 
 static void port_exits(void **state)
 {

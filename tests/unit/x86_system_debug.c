@@ -20,7 +20,7 @@ GUEST_CODE_BYTES(pop_ss16, 16, "popw %ss; nop; nop; hlt");
 GUEST_CODE_BYTES(loop64, 64, "1: jmp 1b");
 GUEST_CODE_BYTES(in64, 64, "inb $0x40, %al; nop; hlt");
 
-/* ---- Single-step -------------------------------------------------------------------------------- */
+/* ---- Single-step --------------------------------------------------------------------------- */
 
 static void single_step(void **state)
 {
@@ -71,7 +71,7 @@ static void step_trap_after_port_exit(void **state)
 	guest_destroy(g);
 }
 
-/* ---- Breakpoints ---------------------------------------------------------------------------------- */
+/* ---- Breakpoints --------------------------------------------------------------------------- */
 
 static void instruction_breakpoint(void **state)
 {
@@ -104,8 +104,8 @@ static void resume_flag_skips_one_breakpoint(void **state)
 	guest_destroy(g);
 }
 
-static struct guest *data_guest(const uint8_t *begin, const uint8_t *end, unsigned condition,
-	uint64_t watched)
+static struct guest *data_guest(
+	const uint8_t *begin, const uint8_t *end, unsigned condition, uint64_t watched)
 {
 	struct guest *g = guest_create(MODE_LONG, 0, begin, end);
 
@@ -193,16 +193,14 @@ static void debug_register_access(void **state)
 	guest_destroy(g);
 }
 
-/* ---- Interrupts and their shadow -------------------------------------------------------------------- */
+/* ---- Interrupts and their shadow ----------------------------------------------------------- */
 
-static void expect_interrupt_after(
-	struct guest *g, unsigned offset, unsigned size)
+static void expect_interrupt_after(struct guest *g, unsigned offset, unsigned size)
 {
 	g->interrupt = 0x40;
 	x86_vcpu_interrupt(g->vcpu);
 	guest_expect_vector(g, 0x40);
-	assert_int_equal(guest_stack(g, 0, size),
-		offset + (size == 2 ? 0 : GUEST_CODE));
+	assert_int_equal(guest_stack(g, 0, size), offset + (size == 2 ? 0 : GUEST_CODE));
 	guest_destroy(g);
 }
 

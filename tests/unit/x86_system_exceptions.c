@@ -25,8 +25,8 @@ GUEST_CODE_BYTES(iret32, 32, "iretl");
 GUEST_CODE_BYTES(iret16, 16, "iretw");
 
 /* What the handler's stack shows in 64-bit mode, error code first where there is one. */
-static void expect_frame64(struct guest *g, bool has_error, uint64_t rip, unsigned cs,
-	uint64_t rsp, unsigned ss)
+static void expect_frame64(
+	struct guest *g, bool has_error, uint64_t rip, unsigned cs, uint64_t rsp, unsigned ss)
 {
 	unsigned n = has_error;
 
@@ -36,7 +36,7 @@ static void expect_frame64(struct guest *g, bool has_error, uint64_t rip, unsign
 	assert_int_equal(guest_stack(g, n + 4, 8), ss);
 }
 
-/* ---- Delivery --------------------------------------------------------------------------------- */
+/* ---- Delivery ------------------------------------------------------------------------------ */
 
 static void fault_in_real_mode(void **state)
 {
@@ -188,7 +188,7 @@ static void non_canonical_address(void **state)
 	guest_destroy(g);
 }
 
-/* ---- Software interrupts ------------------------------------------------------------------------ */
+/* ---- Software interrupts ------------------------------------------------------------------- */
 
 static void software_interrupt(void **state)
 {
@@ -253,10 +253,9 @@ static void vm86_interrupt_needs_iopl(void **state)
 	guest_destroy(g);
 }
 
-/* ---- Gates that are wrong ------------------------------------------------------------------------- */
+/* ---- Gates that are wrong ------------------------------------------------------------------ */
 
-static void expect_nested_fault(
-	struct guest *g, unsigned vector, uint32_t error, unsigned size)
+static void expect_nested_fault(struct guest *g, unsigned vector, uint32_t error, unsigned size)
 {
 	guest_expect_vector(g, vector);
 	assert_int_equal(guest_stack(g, 0, size), error);
@@ -321,7 +320,7 @@ static void inner_stack_faults(void **state)
 	guest_destroy(g);
 }
 
-/* ---- Double and triple faults ------------------------------------------------------------------------ */
+/* ---- Double and triple faults -------------------------------------------------------------- */
 
 static void double_fault(void **state)
 {
@@ -380,7 +379,7 @@ static void triple_fault_in_real_mode(void **state)
 	guest_destroy(g);
 }
 
-/* ---- Segment checks ---------------------------------------------------------------------------------- */
+/* ---- Segment checks ------------------------------------------------------------------------ */
 
 static void expect_load_fault(
 	const uint8_t *begin, const uint8_t *end, unsigned selector, unsigned vector)
@@ -456,14 +455,14 @@ static void segment_limits(void **state)
 	guest_destroy(g);
 }
 
-/* ---- IRET ------------------------------------------------------------------------------------------------ */
+/* ---- IRET ---------------------------------------------------------------------------------- */
 
 static void push_words(struct guest *g, unsigned size, const uint64_t *word, unsigned n)
 {
 	g->s->gpr[X86_RSP] -= n * size;
 	for (unsigned i = 0; i < n; i++)
-		guest_write(g, g->s->seg[X86_SS].base + g->s->gpr[X86_RSP] + i * size, size,
-			word[i]);
+		guest_write(
+			g, g->s->seg[X86_SS].base + g->s->gpr[X86_RSP] + i * size, size, word[i]);
 }
 
 static struct guest *iret_guest64(uint64_t rip, uint64_t cs, uint64_t flags, uint64_t ss)

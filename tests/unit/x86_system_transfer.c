@@ -26,13 +26,14 @@ GUEST_CODE_BYTES(call_task_gate32, 32, "lcall $0x98, $0; hlt");
 GUEST_CODE_BYTES(jump_task32, 32, "ljmp $0x90, $0; hlt");
 GUEST_CODE_BYTES(task_body, 32, "addl $1, %eax; iretl; addl $16, %eax; iretl");
 GUEST_CODE_BYTES(call_twice32, 32, "lcall $0x90, $0; lcall $0x90, $0; hlt");
-GUEST_CODE_BYTES(to_protected16, 16,
-	"movl %cr0, %eax; orb $1, %al; movl %eax, %cr0; ljmpl $0x08, $0x10100");
+GUEST_CODE_BYTES(
+	to_protected16, 16, "movl %cr0, %eax; orb $1, %al; movl %eax, %cr0; ljmpl $0x08, $0x10100");
 GUEST_CODE_BYTES(to_long32, 32,
 	"movl %cr4, %eax; orl $0x20, %eax; movl %eax, %cr4; movl $0x1000, %eax; movl %eax, %cr3;"
 	"movl $0xc0000080, %ecx; rdmsr; orl $0x100, %eax; wrmsr;"
 	"movl %cr0, %eax; orl $0x80000000, %eax; movl %eax, %cr0; ljmp $0x10, $0x10100");
-GUEST_CODE_BYTES(out_of_long32, 32, "movl %cr0, %eax; andl $0x7fffffff, %eax; movl %eax, %cr0; hlt");
+GUEST_CODE_BYTES(
+	out_of_long32, 32, "movl %cr0, %eax; andl $0x7fffffff, %eax; movl %eax, %cr0; hlt");
 
 #define TARGET (GUEST_CODE + 0x100)
 
@@ -61,7 +62,7 @@ static struct guest *far_guest(enum guest_mode mode, unsigned cpl, const uint8_t
 #define FAR_GUEST(mode, cpl, name, selector)                                                       \
 	far_guest(mode, cpl, name##_begin, name##_end, selector)
 
-/* ---- Direct --------------------------------------------------------------------------------------- */
+/* ---- Direct -------------------------------------------------------------------------------- */
 
 static void far_call_in_real_mode(void **state)
 {
@@ -158,15 +159,14 @@ static void far_return_to_outer_level(void **state)
 	guest_destroy(g);
 }
 
-/* ---- Call gates ------------------------------------------------------------------------------------ */
+/* ---- Call gates ---------------------------------------------------------------------------- */
 
 static void call_gate_to_inner_level(void **state)
 {
 	struct guest *g = FAR_GUEST(MODE_PROTECTED32, 3, far_call32, SEL_GATE);
 
 	/* Two parameters; the offset in the pointer is not looked at. */
-	guest_set_descriptor(
-		g, SEL_GATE, guest_gate(12, 3, SEL_CODE32, TARGET) | 2ul << 32);
+	guest_set_descriptor(g, SEL_GATE, guest_gate(12, 3, SEL_CODE32, TARGET) | 2ul << 32);
 	guest_write(g, GUEST_STACK3, 4, 0x1111);
 	guest_write(g, GUEST_STACK3 + 4, 4, 0x2222);
 	guest_expect_halt(g, 0x100);
@@ -235,7 +235,7 @@ static void call_gate_checks(void **state)
 	guest_destroy(g);
 }
 
-/* ---- Tasks ------------------------------------------------------------------------------------------- */
+/* ---- Tasks --------------------------------------------------------------------------------- */
 
 static void make_task(struct guest *g)
 {
@@ -337,7 +337,7 @@ static void task_checks(void **state)
 	guest_destroy(g);
 }
 
-/* ---- System calls -------------------------------------------------------------------------------------- */
+/* ---- System calls -------------------------------------------------------------------------- */
 
 static void syscall_and_masks(void **state)
 {
@@ -353,8 +353,7 @@ static void syscall_and_masks(void **state)
 	assert_int_equal(g->s->seg[X86_CS].selector, SEL_CODE64);
 	assert_int_equal(g->s->seg[X86_SS].selector, SEL_DATA);
 	assert_int_equal(g->s->gpr[X86_RCX], GUEST_CODE + 2);
-	assert_int_equal(g->s->gpr[X86_R11],
-		X86_FLAG_IF | X86_FLAG_DF | X86_FLAG_CF | X86_FLAG_1);
+	assert_int_equal(g->s->gpr[X86_R11], X86_FLAG_IF | X86_FLAG_DF | X86_FLAG_CF | X86_FLAG_1);
 	assert_int_equal(g->s->rflags, X86_FLAG_CF | X86_FLAG_1);
 	assert_int_equal(g->s->gpr[X86_RSP], GUEST_STACK3);
 	guest_destroy(g);
@@ -491,7 +490,7 @@ static void fs_and_gs_bases(void **state)
 	guest_destroy(g);
 }
 
-/* ---- From mode to mode ----------------------------------------------------------------------------------- */
+/* ---- From mode to mode --------------------------------------------------------------------- */
 
 static void real_to_protected(void **state)
 {
