@@ -109,7 +109,7 @@ static HRESULT create_partition(struct machine *m)
 	if (SUCCEEDED(hr))
 		hr = ram_map(&m->ram, m->partition);
 	for (unsigned i = 0; i < m->config->processors && SUCCEEDED(hr); i++)
-		hr = WHvCreateVirtualProcessor(m->partition, i, 0);
+		hr = vp_create(m, i);
 	return hr;
 }
 
@@ -301,6 +301,8 @@ static void take_down(struct machine *m)
 	if (m->chipset)
 		chipset_destroy(m->chipset);
 	loop_destroy(m->loop);
+	for (unsigned i = 0; i < m->config->processors; i++)
+		vp_destroy(m, i);
 	if (m->partition)
 		WHvDeletePartition(m->partition);
 	ram_destroy(&m->ram);

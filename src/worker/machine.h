@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include <WinHvEmulation.h>
 #include <WinHvPlatform.h>
 
 #include "base/loop.h"
@@ -35,6 +36,7 @@ enum machine_end {
 struct vp {
 	struct machine *machine;
 	uint32_t index;
+	WHV_EMULATOR_HANDLE emulator;
 	pthread_t thread;
 	uint64_t exits; /* of this vp; its thread's until joined */
 };
@@ -68,6 +70,9 @@ extern const struct chipset_ops board_ops;
 /* console_ops of the machine: ctx is the machine. */
 extern const struct console_ops board_console_ops;
 
+/* vp.c: create a vp of the partition, and with it what completes its accesses; free the latter. */
+HRESULT vp_create(struct machine *m, uint32_t index);
+void vp_destroy(struct machine *m, uint32_t index);
 /* vp.c: start a thread for every vp; wait until all have ended. Returns 0 or a negative errno. */
 int vp_start_all(struct machine *m);
 void vp_join_all(struct machine *m);

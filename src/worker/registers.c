@@ -9,6 +9,14 @@
 
 #include "base/log.h"
 
+/*
+ * The first processor's local APIC as firmware leaves it, in virtual wire mode (MultiProcessor
+ * specification 1.4, 3.6.2.2): enabled, the PIC at LINT0, NMI at LINT1.
+ */
+#define SPURIOUS_ENABLED 0x1ffu
+#define LINT0_EXTINT	 0x700u
+#define LINT1_NMI	 0x400u
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static WHV_REGISTER_VALUE segment(const struct boot_segment *s)
@@ -60,6 +68,9 @@ HRESULT registers_enter(WHV_PARTITION_HANDLE partition, const struct boot_state 
 		{WHvX64RegisterRdi, value64(0)},
 		{WHvX64RegisterRbp, value64(0)},
 		{WHvX64RegisterRsp, value64(s->rsp)},
+		{WHvX64RegisterApicSpurious, value64(SPURIOUS_ENABLED)},
+		{WHvX64RegisterApicLvtLint0, value64(LINT0_EXTINT)},
+		{WHvX64RegisterApicLvtLint1, value64(LINT1_NMI)},
 		{WHvX64RegisterRip, value64(s->rip)},
 		{WHvX64RegisterRflags, value64(s->rflags)},
 	};

@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <WinHvEmulation.h>
-
 #include "base/log.h"
 
 /* Fields of a local APIC's LVT entry: SDM vol. 3, 11.5.1. */
@@ -23,30 +21,23 @@
 #define LVT_DELIVERY_EXTINT 0x700u
 #define LVT_MASKED	    0x10000u
 
-struct vp_thread {
-	struct vp *vp;
-	struct machine *machine;
-	WHV_PARTITION_HANDLE partition;
-	WHV_EMULATOR_HANDLE emulator;
-};
-
 /* The machine ends with a line that says why. */
-static void crash(struct vp_thread *t, const char *what)
+static void crash(struct vp *vp, const char *what)
 {
-	struct machine *m = t->machine;
+	struct machine *m = vp->machine;
 
 	/* Of several processors that fail together, one speaks. */
 	if (atomic_load(&m->end) == MACHINE_RUNNING)
-		registers_report(t->partition, m->config->name, t->vp->index, what);
+		registers_report(vp->machine->partition, m->config->name, vp->index, what);
 	machine_stop(m, MACHINE_CRASHED);
 }
 
-static void host_failed(struct vp_thread *t, const char *function, HRESULT hr)
+static void host_failed(struct vp *vp, const char *function, HRESULT hr)
 {
-	struct machine *m = t->machine;
+	struct machine *m = vp->machine;
 
-	log_error("%s: processor %u: %s failed with 0x%08x", m->config->name, t->vp->index,
-		function, (unsigned)hr);
+	log_error("%s: processor %u: %s failed with 0x%08x", m->config->name, vp->index, function,
+		(unsigned)hr);
 	machine_stop(m, MACHINE_CRASHED);
 }
 
@@ -59,35 +50,36 @@ static void port_write(struct machine *m, uint16_t port, unsigned size, uint32_t
 
 static HRESULT emulator_io(VOID *context, WHV_EMULATOR_IO_ACCESS_INFO *io)
 {
-	struct vp_thread *t = context;
+	struct vp *vp = context;
 
 	if (io->Direction)
-		port_write(t->machine, io->Port, io->AccessSize, io->Data);
+		port_write(vp->machine, io->Port, io->AccessSize, io->Data);
 	else
-		io->Data = chipset_io_read(t->machine->chipset, io->Port, io->AccessSize);
+		io->Data = chipset_io_read(vp->machine->chipset, io->Port, io->AccessSize);
 	return S_OK;
 }
 
 static HRESULT emulator_memory(VOID *context, WHV_EMULATOR_MEMORY_ACCESS_INFO *access)
 {
 	static const WHV_ACCESS_GPA_CONTROLS controls = {.CacheType = WHvCacheTypeWriteBack};
-	struct vp_thread *t = context;
+	struct vp *vp = context;
 	uint64_t value = 0;
 
 	/* An operand of the instruction may well be RAM. */
-	if (ram_at(&t->machine->ram, access->GpaAddress, access->AccessSize))
-		return access->Direction
-			       ? WHvWriteGpaRange(t->partition, t->vp->index, access->GpaAddress,
-					 controls, access->Data, access->AccessSize)
-			       : WHvReadGpaRange(t->partition, t->vp->index, access->GpaAddress,
-					 controls, access->Data, access->AccessSize);
+	if (ram_at(&vp->machine->ram, access->GpaAddress, access->AccessSize))
+		return access->Direction ? WHvWriteGpaRange(vp->machine->partition, vp->index,
+						   access->GpaAddress, controls, access->Data,
+						   access->AccessSize)
+					 : WHvReadGpaRange(vp->machine->partition, vp->index,
+						   access->GpaAddress, controls, access->Data,
+						   access->AccessSize);
 	if (access->Direction) {
 		memcpy(&value, access->Data, access->AccessSize);
 		chipset_mmio_write(
-			t->machine->chipset, access->GpaAddress, access->AccessSize, value);
+			vp->machine->chipset, access->GpaAddress, access->AccessSize, value);
 	} else {
 		value = chipset_mmio_read(
-			t->machine->chipset, access->GpaAddress, access->AccessSize);
+			vp->machine->chipset, access->GpaAddress, access->AccessSize);
 		memcpy(access->Data, &value, access->AccessSize);
 	}
 	return S_OK;
@@ -96,26 +88,28 @@ static HRESULT emulator_memory(VOID *context, WHV_EMULATOR_MEMORY_ACCESS_INFO *a
 static HRESULT emulator_get_registers(
 	VOID *context, const WHV_REGISTER_NAME *names, UINT32 count, WHV_REGISTER_VALUE *values)
 {
-	struct vp_thread *t = context;
+	struct vp *vp = context;
 
-	return WHvGetVirtualProcessorRegisters(t->partition, t->vp->index, names, count, values);
+	return WHvGetVirtualProcessorRegisters(
+		vp->machine->partition, vp->index, names, count, values);
 }
 
 static HRESULT emulator_set_registers(VOID *context, const WHV_REGISTER_NAME *names, UINT32 count,
 	const WHV_REGISTER_VALUE *values)
 {
-	struct vp_thread *t = context;
+	struct vp *vp = context;
 
-	return WHvSetVirtualProcessorRegisters(t->partition, t->vp->index, names, count, values);
+	return WHvSetVirtualProcessorRegisters(
+		vp->machine->partition, vp->index, names, count, values);
 }
 
 static HRESULT emulator_translate(VOID *context, WHV_GUEST_VIRTUAL_ADDRESS gva,
 	WHV_TRANSLATE_GVA_FLAGS flags, WHV_TRANSLATE_GVA_RESULT_CODE *code,
 	WHV_GUEST_PHYSICAL_ADDRESS *gpa)
 {
-	struct vp_thread *t = context;
+	struct vp *vp = context;
 	WHV_TRANSLATE_GVA_RESULT result;
-	HRESULT hr = WHvTranslateGva(t->partition, t->vp->index, gva, flags, &result, gpa);
+	HRESULT hr = WHvTranslateGva(vp->machine->partition, vp->index, gva, flags, &result, gpa);
 
 	if (SUCCEEDED(hr))
 		*code = result.ResultCode;
@@ -132,8 +126,8 @@ static const WHV_EMULATOR_CALLBACKS callbacks = {
 };
 
 /* IN or OUT with a register, the bulk of all port accesses. */
-static void plain_io(struct vp_thread *t, const WHV_VP_EXIT_CONTEXT *context,
-	const WHV_X64_IO_PORT_ACCESS_CONTEXT *io)
+static void plain_io(
+	struct vp *vp, const WHV_VP_EXIT_CONTEXT *context, const WHV_X64_IO_PORT_ACCESS_CONTEXT *io)
 {
 	static const WHV_REGISTER_NAME names[] = {
 		WHvX64RegisterRip, WHvX64RegisterRax, WHvRegisterInterruptState};
@@ -146,9 +140,9 @@ static void plain_io(struct vp_thread *t, const WHV_VP_EXIT_CONTEXT *context,
 	HRESULT hr;
 
 	if (io->AccessInfo.IsWrite) {
-		port_write(t->machine, io->PortNumber, size, (uint32_t)io->Rax);
+		port_write(vp->machine, io->PortNumber, size, (uint32_t)io->Rax);
 	} else {
-		uint32_t in = chipset_io_read(t->machine->chipset, io->PortNumber, size);
+		uint32_t in = chipset_io_read(vp->machine->chipset, io->PortNumber, size);
 
 		/* As every 32-bit result, that of IN EAX clears the upper half. */
 		if (size == 4)
@@ -158,23 +152,23 @@ static void plain_io(struct vp_thread *t, const WHV_VP_EXIT_CONTEXT *context,
 	}
 	/* The instruction ends a shadow; the NMI mask, if any, stays as it was by not writing it.
 	 */
-	hr = WHvSetVirtualProcessorRegisters(t->partition, t->vp->index, names,
+	hr = WHvSetVirtualProcessorRegisters(vp->machine->partition, vp->index, names,
 		context->ExecutionState.InterruptShadow ? 3 : 2, values);
 	if (FAILED(hr))
-		host_failed(t, "WHvSetVirtualProcessorRegisters", hr);
+		host_failed(vp, "WHvSetVirtualProcessorRegisters", hr);
 }
 
-static void string_io(struct vp_thread *t, const WHV_RUN_VP_EXIT_CONTEXT *exit)
+static void string_io(struct vp *vp, const WHV_RUN_VP_EXIT_CONTEXT *exit)
 {
 	WHV_EMULATOR_STATUS status = {0};
 	HRESULT hr = WHvEmulatorTryIoEmulation(
-		t->emulator, t, &exit->VpContext, &exit->IoPortAccess, &status);
+		vp->emulator, vp, &exit->VpContext, &exit->IoPortAccess, &status);
 
 	if (FAILED(hr) || !status.EmulationSuccessful)
-		crash(t, "met a string I/O instruction that cannot be completed");
+		crash(vp, "met a string I/O instruction that cannot be completed");
 }
 
-static void device_memory(struct vp_thread *t, const WHV_RUN_VP_EXIT_CONTEXT *exit)
+static void device_memory(struct vp *vp, const WHV_RUN_VP_EXIT_CONTEXT *exit)
 {
 	WHV_EMULATOR_STATUS status = {0};
 	char what[96];
@@ -184,41 +178,42 @@ static void device_memory(struct vp_thread *t, const WHV_RUN_VP_EXIT_CONTEXT *ex
 		snprintf(what, sizeof(what),
 			"executed at guest-physical 0x%llx, where no memory is",
 			(unsigned long long)exit->MemoryAccess.Gpa);
-		crash(t, what);
+		crash(vp, what);
 		return;
 	}
 	hr = WHvEmulatorTryMmioEmulation(
-		t->emulator, t, &exit->VpContext, &exit->MemoryAccess, &status);
+		vp->emulator, vp, &exit->VpContext, &exit->MemoryAccess, &status);
 	if (SUCCEEDED(hr) && status.EmulationSuccessful)
 		return;
 	snprintf(what, sizeof(what),
 		"met an access to guest-physical 0x%llx that cannot be completed (status 0x%x)",
 		(unsigned long long)exit->MemoryAccess.Gpa, status.AsUINT32);
-	crash(t, what);
+	crash(vp, what);
 }
 
 /* Whether LINT0, where the PIC is wired to, is open for it. */
-static bool lint0_accepts(struct vp_thread *t)
+static bool lint0_accepts(struct vp *vp)
 {
 	static const WHV_REGISTER_NAME name = WHvX64RegisterApicLvtLint0;
 	WHV_REGISTER_VALUE lvt;
 
-	return SUCCEEDED(WHvGetVirtualProcessorRegisters(t->partition, 0, &name, 1, &lvt)) &&
+	return SUCCEEDED(WHvGetVirtualProcessorRegisters(
+		       vp->machine->partition, 0, &name, 1, &lvt)) &&
 	       !(lvt.Reg32 & LVT_MASKED) && (lvt.Reg32 & LVT_DELIVERY) == LVT_DELIVERY_EXTINT;
 }
 
 /* Before the first vp runs: while the PIC has something, ask to be told when it can be taken. */
-static void watch_pic(struct vp_thread *t)
+static void watch_pic(struct vp *vp)
 {
 	static const WHV_REGISTER_NAME name = WHvX64RegisterDeliverabilityNotifications;
 	WHV_REGISTER_VALUE wanted = {.DeliverabilityNotifications = {.InterruptNotification = 1}};
 
-	if (atomic_load(&t->machine->pic_output) && lint0_accepts(t))
-		WHvSetVirtualProcessorRegisters(t->partition, 0, &name, 1, &wanted);
+	if (atomic_load(&vp->machine->pic_output) && lint0_accepts(vp))
+		WHvSetVirtualProcessorRegisters(vp->machine->partition, 0, &name, 1, &wanted);
 }
 
 /* The processor takes an interrupt now: run the PIC's INTA cycle. */
-static void deliver_pic(struct vp_thread *t)
+static void deliver_pic(struct vp *vp)
 {
 	static const WHV_REGISTER_NAME name = WHvRegisterPendingEvent;
 	WHV_REGISTER_VALUE event = {.ExtIntEvent = {
@@ -226,13 +221,13 @@ static void deliver_pic(struct vp_thread *t)
 					    .EventType = WHvX64PendingEventExtInt,
 				    }};
 
-	if (!atomic_load(&t->machine->pic_output) || !lint0_accepts(t))
+	if (!atomic_load(&vp->machine->pic_output) || !lint0_accepts(vp))
 		return;
-	event.ExtIntEvent.Vector = chipset_pic_acknowledge(t->machine->chipset);
-	WHvSetVirtualProcessorRegisters(t->partition, 0, &name, 1, &event);
+	event.ExtIntEvent.Vector = chipset_pic_acknowledge(vp->machine->chipset);
+	WHvSetVirtualProcessorRegisters(vp->machine->partition, 0, &name, 1, &event);
 }
 
-static void handle(struct vp_thread *t, const WHV_RUN_VP_EXIT_CONTEXT *exit)
+static void handle(struct vp *vp, const WHV_RUN_VP_EXIT_CONTEXT *exit)
 {
 	char what[64];
 	HRESULT hr;
@@ -240,61 +235,73 @@ static void handle(struct vp_thread *t, const WHV_RUN_VP_EXIT_CONTEXT *exit)
 	switch (exit->ExitReason) {
 	case WHvRunVpExitReasonX64IoPortAccess:
 		if (exit->IoPortAccess.AccessInfo.StringOp)
-			string_io(t, exit);
+			string_io(vp, exit);
 		else
-			plain_io(t, &exit->VpContext, &exit->IoPortAccess);
+			plain_io(vp, &exit->VpContext, &exit->IoPortAccess);
 		break;
 	case WHvRunVpExitReasonMemoryAccess:
-		device_memory(t, exit);
+		device_memory(vp, exit);
 		break;
 	case WHvRunVpExitReasonX64MsrAccess:
-		hr = msr_access(t->machine, t->vp->index, &exit->VpContext, &exit->MsrAccess);
+		hr = msr_access(vp->machine, vp->index, &exit->VpContext, &exit->MsrAccess);
 		if (FAILED(hr))
-			host_failed(t, "WHvSetVirtualProcessorRegisters", hr);
+			host_failed(vp, "WHvSetVirtualProcessorRegisters", hr);
 		break;
 	case WHvRunVpExitReasonX64ApicEoi:
-		chipset_eoi(t->machine->chipset, exit->ApicEoi.InterruptVector);
+		chipset_eoi(vp->machine->chipset, exit->ApicEoi.InterruptVector);
 		break;
 	case WHvRunVpExitReasonX64InterruptWindow:
-		deliver_pic(t);
+		deliver_pic(vp);
 		break;
 	case WHvRunVpExitReasonCanceled:
 		break;
 	case WHvRunVpExitReasonUnrecoverableException:
-		crash(t, "stopped with a triple fault");
+		crash(vp, "stopped with a triple fault");
 		break;
 	default:
 		snprintf(what, sizeof(what), "stopped for an unexpected reason, 0x%x",
 			exit->ExitReason);
-		crash(t, what);
+		crash(vp, what);
 	}
 }
 
 static void *vp_main(void *arg)
 {
 	struct vp *vp = arg;
-	struct vp_thread t = {
-		.vp = vp, .machine = vp->machine, .partition = vp->machine->partition};
+	struct machine *m = vp->machine;
 	WHV_RUN_VP_EXIT_CONTEXT exit;
-	HRESULT hr = WHvEmulatorCreateEmulator(&callbacks, &t.emulator);
 
-	if (FAILED(hr)) {
-		host_failed(&t, "WHvEmulatorCreateEmulator", hr);
-		return NULL;
-	}
-	while (atomic_load(&t.machine->end) == MACHINE_RUNNING) {
+	while (atomic_load(&m->end) == MACHINE_RUNNING) {
+		HRESULT hr;
+
 		if (vp->index == 0)
-			watch_pic(&t);
-		hr = WHvRunVirtualProcessor(t.partition, vp->index, &exit, sizeof(exit));
+			watch_pic(vp);
+		hr = WHvRunVirtualProcessor(m->partition, vp->index, &exit, sizeof(exit));
 		if (FAILED(hr)) {
-			host_failed(&t, "WHvRunVirtualProcessor", hr);
+			host_failed(vp, "WHvRunVirtualProcessor", hr);
 			break;
 		}
 		vp->exits++;
-		handle(&t, &exit);
+		handle(vp, &exit);
 	}
-	WHvEmulatorDestroyEmulator(t.emulator);
 	return NULL;
+}
+
+HRESULT vp_create(struct machine *m, uint32_t index)
+{
+	struct vp *vp = &m->vps[index];
+	HRESULT hr;
+
+	vp->machine = m;
+	vp->index = index;
+	hr = WHvCreateVirtualProcessor(m->partition, index, 0);
+	return SUCCEEDED(hr) ? WHvEmulatorCreateEmulator(&callbacks, &vp->emulator) : hr;
+}
+
+void vp_destroy(struct machine *m, uint32_t index)
+{
+	if (m->vps[index].emulator)
+		WHvEmulatorDestroyEmulator(m->vps[index].emulator);
 }
 
 int vp_start_all(struct machine *m)
@@ -304,8 +311,6 @@ int vp_start_all(struct machine *m)
 		char name[16];
 		int err;
 
-		vp->machine = m;
-		vp->index = m->running;
 		err = pthread_create(&vp->thread, NULL, vp_main, vp);
 		if (err)
 			return -err;
