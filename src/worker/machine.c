@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,12 +77,23 @@ static HRESULT set_property(
 	return WHvSetPartitionProperty(m->partition, code, property, sizeof(*property));
 }
 
-/* The variable is how Partita's WHvCreatePartition is told what the SDK has no word for. */
-static void choose_engine(enum worker_engine engine)
+/*
+ * The variable is how Partita's hypervisor is told what the SDK has no word for. Returns whether
+ * that engine can be used here.
+ */
+static bool choose_engine(enum worker_engine engine)
 {
 	static const char *const names[] = {"auto", "software", "kvm"};
+	WHV_CAPABILITY capability = {0};
+	UINT32 written;
 
 	setenv("PARTITA_ENGINE", names[engine], 1);
+	if (SUCCEEDED(WHvGetCapability(WHvCapabilityCodeHypervisorPresent, &capability,
+		    sizeof(capability), &written)) &&
+		capability.HypervisorPresent)
+		return true;
+	log_error("--engine %s cannot be used on this host; --engine software can", names[engine]);
+	return false;
 }
 
 static HRESULT create_partition(struct machine *m)
@@ -94,7 +106,6 @@ static HRESULT create_partition(struct machine *m)
 	WHV_PARTITION_PROPERTY msrs = {.X64MsrExitBitmap = {.UnhandledMsrs = 1}};
 	HRESULT hr;
 
-	choose_engine(m->config->engine);
 	hr = WHvCreatePartition(&m->partition);
 	if (SUCCEEDED(hr))
 		hr = set_property(m, WHvPartitionPropertyCodeProcessorCount, &count);
@@ -184,8 +195,11 @@ static int build(struct machine *m)
 {
 	const struct worker_config *config = m->config;
 	HRESULT hr;
-	int err = ram_create(&m->ram, config->memory);
+	int err;
 
+	if (!choose_engine(config->engine))
+		return WORKER_BAD_INPUT;
+	err = ram_create(&m->ram, config->memory);
 	if (err) {
 		log_error("cannot reserve %llu MiB for the guest: %s; give --memory less",
 			(unsigned long long)(config->memory >> 20), strerror(-err));
@@ -193,13 +207,9 @@ static int build(struct machine *m)
 	}
 	hr = create_partition(m);
 	if (FAILED(hr)) {
-		log_error("cannot create a partition with --engine %s: error 0x%08x%s",
-			getenv("PARTITA_ENGINE"), (unsigned)hr,
-			config->engine == WORKER_ENGINE_KVM
-				? "; is /dev/kvm there, and may you use it? --engine software "
-				  "needs it not"
-				: "");
-		return WORKER_BAD_INPUT;
+		log_error("%s: cannot create the partition: error 0x%08x", config->name,
+			(unsigned)hr);
+		return WORKER_FAILED;
 	}
 	m->loop = loop_create();
 	err = m->loop ? create_chipset(m) : -errno;

@@ -9,12 +9,13 @@
 
 #include "base/log.h"
 
-#define HV_X64_MSR_RESET	    0x40000003u
-#define HV_X64_MSR_CRASH_P0	    0x40000100u
-#define HV_X64_MSR_CRASH_CTL	    0x40000105u
-#define HV_CRASH_CTL_NOTIFY	    (1ull << 63)
-#define HV_CRASH_CTL_NOTIFY_MESSAGE (1ull << 62) /* parameters 3 and 4: GPA and length of a text   \
-						  */
+#define HV_X64_MSR_RESET     0x40000003u
+#define HV_X64_MSR_CRASH_P0  0x40000100u
+#define HV_X64_MSR_CRASH_CTL 0x40000105u
+#define HV_CRASH_CTL_NOTIFY  (1ull << 63)
+#define HV_CRASH_CTL_NOTIFY_MESSAGE                                                                \
+	(1ull << 62) /* parameters 3 and 4: GPA and length of a text                               \
+		      */
 
 #define CRASH_TEXT_MAX 512u
 #define VECTOR_GP      13
