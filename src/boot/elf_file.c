@@ -83,6 +83,27 @@ struct elf_segment elf_segment(const struct elf_file *elf, unsigned i)
 	}
 }
 
+uint64_t elf_needed(const struct loader_file *file)
+{
+	struct elf_file elf;
+	uint64_t needed = 0;
+
+	if (!elf_open(file, &elf))
+		return UINT64_MAX;
+	for (unsigned i = 0; i < elf.segments; i++) {
+		struct elf_segment s = elf_segment(&elf, i);
+		uint64_t end = s.offset + s.file_size;
+
+		if (s.type != PT_LOAD && s.type != PT_NOTE)
+			continue;
+		if (end < s.offset)
+			return UINT64_MAX;
+		if (end > needed)
+			needed = end;
+	}
+	return needed;
+}
+
 static int load_segment(struct loader *l, const struct elf_file *elf, const struct elf_segment *s)
 {
 	uint8_t *host;

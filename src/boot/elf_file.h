@@ -24,6 +24,11 @@ struct elf_segment {
 
 /* elf_probe - whether this is an ELF file of any kind. */
 bool elf_probe(const struct loader_file *file);
+/*
+ * elf_needed - how many bytes, from its start, of a file of which so much is read could matter to
+ * a loader. Anything but ELF: all of them, UINT64_MAX.
+ */
+uint64_t elf_needed(const struct loader_file *file);
 /* elf_open - whether this is an x86 executable whose program headers can be read. */
 bool elf_open(const struct loader_file *file, struct elf_file *elf);
 /* elf_segment - program header @i, below elf->segments. Nothing in it is checked. */

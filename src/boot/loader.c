@@ -250,7 +250,10 @@ static ssize_t read_some(int fd, uint8_t *to, size_t limit, off_t offset, bool *
 	}
 }
 
-/* Reads a file to its end, or until it is larger than all of the guest's memory. */
+/*
+ * Reads a file to its end, or until it is larger than all of the guest's memory; of an ELF file
+ * only what is loaded, and not the symbols for debuggers, which may be larger.
+ */
 static int read_file(struct loader *l, const struct boot_file *from, struct loader_file *file)
 {
 	uint64_t limit = memory_size(l->request);
@@ -258,7 +261,7 @@ static int read_file(struct loader *l, const struct boot_file *from, struct load
 	bool seekable = true;
 
 	file->name = from->name;
-	for (;;) {
+	while (file->size < elf_needed(file)) {
 		ssize_t n;
 
 		if (file->size == room) {
@@ -284,6 +287,7 @@ static int read_file(struct loader *l, const struct boot_file *from, struct load
 				"%s: larger than the machine's %llu MiB of memory; give it more",
 				file->name, (unsigned long long)(limit / MIB));
 	}
+	return 0;
 }
 
 static int read_files(struct loader *l)
