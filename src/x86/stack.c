@@ -22,8 +22,7 @@
 
 /* ---- Any stack ------------------------------------------------------------------------------- */
 
-OUT_OF_LINE void x86_stack_push(
-	struct x86_vcpu *c, const struct x86_op *o, unsigned size, uint64_t value)
+void x86_stack_push(struct x86_vcpu *c, const struct x86_op *o, unsigned size, uint64_t value)
 {
 	struct x86_stack st = x86_stack_current(c);
 
@@ -31,14 +30,14 @@ OUT_OF_LINE void x86_stack_push(
 	x86_stack_commit(c, &st);
 }
 
-OUT_OF_LINE uint64_t x86_stack_top(struct x86_vcpu *c, const struct x86_op *o, unsigned size)
+uint64_t x86_stack_top(struct x86_vcpu *c, const struct x86_op *o, unsigned size)
 {
 	struct x86_stack st = x86_stack_current(c);
 
 	return x86_pop(c, o, &st, size);
 }
 
-OUT_OF_LINE void x86_stack_release(struct x86_vcpu *c, unsigned bytes)
+void x86_stack_release(struct x86_vcpu *c, unsigned bytes)
 {
 	struct x86_stack st = x86_stack_current(c);
 

@@ -8,6 +8,7 @@
  * Facts: Intel SDM vol. 3A, 4.10.
  */
 #include "x86/mem.h"
+#include "x86/system.h"
 
 #include <sched.h>
 #include <string.h>
@@ -362,8 +363,9 @@ static void check_access(
 {
 	if (c->tlb_kind != X86_TLB_NONE || c->emulating)
 		return;
+	/* A non-canonical address comes first: translating it raises that. */
 	if (c->s.cpl == 3 && (c->s.cr0 & X86_CR0_AM) && (c->rflags & X86_FLAG_AC) && size <= 8 &&
-		(va & (size - 1)))
+		(va & (size - 1)) && x86_canonical(va))
 		x86_raise_error(c, o, X86_VEC_AC, 0);
 	x86_debug_data(c, va, size, write);
 }

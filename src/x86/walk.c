@@ -229,6 +229,12 @@ uint32_t x86_walk(struct x86_vcpu *c, uint64_t va, unsigned access, bool user, b
 {
 	uint32_t fault;
 
+	if (c->s.efer & X86_EFER_LMA) {
+		int64_t high = (int64_t)va >> (X86_LINEAR_BITS - 1);
+
+		if (high != 0 && high != -1)
+			return X86_TRANSLATE_FAULT | X86_TRANSLATE_NONCANONICAL;
+	}
 	if (c->ops->translate) {
 		*w = (struct x86_walk){.page_mask = X86_PAGE_MASK};
 		return c->ops->translate(c->ctx, va, access, &w->gpa);
@@ -241,12 +247,6 @@ uint32_t x86_walk(struct x86_vcpu *c, uint64_t va, unsigned access, bool user, b
 			.exec = true,
 			.dirty = true};
 		return 0;
-	}
-	if (c->s.efer & X86_EFER_LMA) {
-		int64_t high = (int64_t)va >> (X86_LINEAR_BITS - 1);
-
-		if (high != 0 && high != -1)
-			return X86_TRANSLATE_FAULT | X86_TRANSLATE_NONCANONICAL;
 	}
 	while (!walk_once(c, va, access, user, smap, set, w, &fault))
 		;
