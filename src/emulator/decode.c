@@ -38,16 +38,32 @@ static bool fetch_more(struct emulation *e)
 	return true;
 }
 
+/*
+ * Devices are accessed by the same few instructions again and again: what was decoded last is
+ * often what is to be decoded now.
+ */
+static bool same_as_last(const struct emulation *e, const ZydisDecoder *decoder)
+{
+	return decoder == e->last_decoder && e->insn_bytes >= e->decoded.length &&
+	       !memcmp(e->insn, e->last_insn, e->decoded.length);
+}
+
 bool emulation_decode(struct emulation *e)
 {
 	const ZydisDecoder *decoder = decoder_of(e);
 
+	if (same_as_last(e, decoder))
+		return true;
+	e->last_decoder = NULL;
 	for (;;) {
 		ZyanStatus status = ZydisDecoderDecodeFull(
 			decoder, e->insn, e->insn_bytes, &e->decoded, e->operands);
 
-		if (ZYAN_SUCCESS(status))
+		if (ZYAN_SUCCESS(status)) {
+			e->last_decoder = decoder;
+			memcpy(e->last_insn, e->insn, e->decoded.length);
 			return true;
+		}
 		if (status != ZYDIS_STATUS_NO_MORE_DATA ||
 			e->insn_bytes >= EMULATOR_INSTRUCTION_MAX) {
 			e->status.InternalEmulationFailure = 1;
@@ -77,7 +93,7 @@ bool emulation_is_repeated(const struct emulation *e)
 static bool overwrites(const struct emulation *e, const ZydisDecodedOperand *op)
 {
 	return op->actions == ZYDIS_OPERAND_ACTION_WRITE && op->size >= 32 &&
-		!emulation_is_repeated(e);
+	       !emulation_is_repeated(e);
 }
 
 static bool touch_general(struct emulation *e, ZydisRegister r, const ZydisDecodedOperand *op)
@@ -146,7 +162,7 @@ static bool touch_memory(struct emulation *e, const ZydisDecodedOperand *op)
 	if (emulation_is_64bit(e) && segment != ZYDIS_REGISTER_FS && segment != ZYDIS_REGISTER_GS)
 		segment = ZYDIS_REGISTER_NONE;
 	return touch_register(e, segment, NULL) && touch_register(e, op->mem.base, NULL) &&
-		touch_register(e, op->mem.index, NULL);
+	       touch_register(e, op->mem.index, NULL);
 }
 
 /* Instructions that do more than their operands say. */
@@ -165,7 +181,7 @@ static bool is_supported(const struct emulation *e)
 		return false;
 	case ZYDIS_CATEGORY_RET: /* not IRET */
 		return insn->mnemonic == ZYDIS_MNEMONIC_RET &&
-			insn->meta.branch_type != ZYDIS_BRANCH_TYPE_FAR;
+		       insn->meta.branch_type != ZYDIS_BRANCH_TYPE_FAR;
 	default:
 		return insn->meta.branch_type != ZYDIS_BRANCH_TYPE_FAR;
 	}

@@ -50,7 +50,7 @@ static void execute_repeated(struct emulation *e)
 			break;
 		progress = true;
 	} while (repeated && !e->single_step && e->state->rip == e->vp->Rip &&
-		e->moved < EMULATOR_STRING_BYTES);
+		 e->moved < EMULATOR_STRING_BYTES);
 	if (!e->status.AsUINT32)
 		emulation_store(e, progress);
 }
@@ -113,8 +113,8 @@ static void begin(struct emulation *e, void *context, const WHV_VP_EXIT_CONTEXT 
 static bool callbacks_valid(const WHV_EMULATOR_CALLBACKS *c)
 {
 	return c && c->Size == sizeof(*c) && !c->Reserved && c->WHvEmulatorIoPortCallback &&
-		c->WHvEmulatorMemoryCallback && c->WHvEmulatorGetVirtualProcessorRegisters &&
-		c->WHvEmulatorSetVirtualProcessorRegisters && c->WHvEmulatorTranslateGvaPage;
+	       c->WHvEmulatorMemoryCallback && c->WHvEmulatorGetVirtualProcessorRegisters &&
+	       c->WHvEmulatorSetVirtualProcessorRegisters && c->WHvEmulatorTranslateGvaPage;
 }
 
 HRESULT WINAPI WHvEmulatorCreateEmulator(

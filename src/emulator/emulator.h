@@ -24,7 +24,7 @@
 /* Calls that may be under way on one emulator; further ones wait. */
 #define EMULATOR_CALLS 64
 /* A string instruction moves this many bytes at most before the guest may take interrupts. */
-#define EMULATOR_STRING_BYTES 4096u
+#define EMULATOR_STRING_BYTES	 4096u
 #define EMULATOR_INSTRUCTION_MAX 15u
 
 /* Registers as bits of a set, in groups whose names follow one another. */
@@ -56,6 +56,10 @@ struct emulation {
 	struct x86_vcpu *vcpu;
 	struct x86_state *state;
 	atomic_bool busy;
+
+	/* What decoded and operands hold, if last_decoder is set. */
+	const ZydisDecoder *last_decoder;
+	uint8_t last_insn[EMULATOR_INSTRUCTION_MAX];
 
 	/* The rest belongs to the current call. */
 	void *context;

@@ -50,7 +50,7 @@ static WHV_TRANSLATE_GVA_FLAGS flags_of(unsigned access)
 	switch (access) {
 	case X86_ACCESS_WRITE:
 		return WHvTranslateGvaFlagValidateRead | WHvTranslateGvaFlagValidateWrite |
-			WHvTranslateGvaFlagSetPageTableBits;
+		       WHvTranslateGvaFlagSetPageTableBits;
 	case X86_ACCESS_EXEC:
 		return WHvTranslateGvaFlagValidateExecute | WHvTranslateGvaFlagSetPageTableBits;
 	default:
@@ -86,8 +86,8 @@ static uint32_t translate(void *ctx, uint64_t gva, unsigned access, uint64_t *gp
 
 	if (access != X86_ACCESS_EXEC && recall(e, gva, access == X86_ACCESS_WRITE, gpa))
 		return 0;
-	if (e->emulator->callbacks.WHvEmulatorTranslateGvaPage(e->context, gva & ~PAGE_OFFSET,
-		    flags_of(access), &result, &page) != S_OK) {
+	if (e->emulator->callbacks.WHvEmulatorTranslateGvaPage(
+		    e->context, gva & ~PAGE_OFFSET, flags_of(access), &result, &page) != S_OK) {
 		e->status.TranslateGvaPageCallbackFailed = 1;
 		return X86_TRANSLATE_FAULT;
 	}

@@ -13,7 +13,8 @@
 #define OPCODE_STOSB 0xaa
 #define OPCODE_LODSB 0xac
 
-static bool access_port(struct emulation *e, uint16_t port, unsigned size, bool write, uint32_t *data)
+static bool access_port(
+	struct emulation *e, uint16_t port, unsigned size, bool write, uint32_t *data)
 {
 	WHV_EMULATOR_IO_ACCESS_INFO info = {
 		.Direction = write,
@@ -80,10 +81,10 @@ static void load_given(struct emulation *e, const WHV_X64_IO_PORT_ACCESS_CONTEXT
 		enum x86_gpr reg;
 		uint64_t value;
 	} given[] = {
-		{ X86_RAX, io->Rax },
-		{ X86_RCX, io->Rcx },
-		{ X86_RSI, io->Rsi },
-		{ X86_RDI, io->Rdi },
+		{X86_RAX, io->Rax},
+		{X86_RCX, io->Rcx},
+		{X86_RSI, io->Rsi},
+		{X86_RDI, io->Rdi},
 	};
 
 	for (unsigned i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
@@ -161,8 +162,8 @@ static bool move_one(struct emulation *e, const WHV_X64_IO_PORT_ACCESS_CONTEXT *
 	if (!done || !access_port(e, io->PortNumber, size, write, &data))
 		return false;
 	for (unsigned i = 0, at = 0; i < e->n_pieces; i++) {
-		if (!emulation_memory(e, e->pieces[i].gpa, e->pieces[i].size, true,
-			    (uint8_t *)&data + at))
+		if (!emulation_memory(
+			    e, e->pieces[i].gpa, e->pieces[i].size, true, (uint8_t *)&data + at))
 			return false;
 		at += e->pieces[i].size;
 	}
@@ -177,7 +178,8 @@ static void string(struct emulation *e, const WHV_X64_IO_PORT_ACCESS_CONTEXT *io
 
 	if (!emulation_decode(e))
 		return;
-	if ((e->decoded.opcode & 0xfc) != 0x6c || e->decoded.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT) {
+	if ((e->decoded.opcode & 0xfc) != 0x6c ||
+		e->decoded.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT) {
 		e->status.InternalEmulationFailure = 1;
 		return;
 	}

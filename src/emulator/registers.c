@@ -14,16 +14,16 @@ static WHV_REGISTER_NAME name_of(unsigned id)
 		unsigned first;
 		WHV_REGISTER_NAME name;
 	} groups[] = {
-		{ REG_INTERRUPT_STATE, WHvRegisterInterruptState },
-		{ REG_DR6, WHvX64RegisterDr6 },
-		{ REG_CR4, WHvX64RegisterCr4 },
-		{ REG_CR0, WHvX64RegisterCr0 },
-		{ REG_SSE_CONTROL, WHvX64RegisterXmmControlStatus },
-		{ REG_X87_CONTROL, WHvX64RegisterFpControlStatus },
-		{ REG_X87, WHvX64RegisterFpMmx0 },
-		{ REG_XMM, WHvX64RegisterXmm0 },
-		{ REG_SEG, WHvX64RegisterEs },
-		{ REG_GPR, WHvX64RegisterRax },
+		{REG_INTERRUPT_STATE, WHvRegisterInterruptState},
+		{REG_DR6, WHvX64RegisterDr6},
+		{REG_CR4, WHvX64RegisterCr4},
+		{REG_CR0, WHvX64RegisterCr0},
+		{REG_SSE_CONTROL, WHvX64RegisterXmmControlStatus},
+		{REG_X87_CONTROL, WHvX64RegisterFpControlStatus},
+		{REG_X87, WHvX64RegisterFpMmx0},
+		{REG_XMM, WHvX64RegisterXmm0},
+		{REG_SEG, WHvX64RegisterEs},
+		{REG_GPR, WHvX64RegisterRax},
 	};
 	unsigned i = 0;
 
@@ -101,7 +101,7 @@ static void prepare(struct emulation *e)
 {
 	const WHV_VP_EXIT_CONTEXT *vp = e->vp;
 	struct x86_state *s = e->state;
-	struct x86_segment flat = { .limit = 0xffffffff };
+	struct x86_segment flat = {.limit = 0xffffffff};
 
 	s->rip = vp->Rip;
 	s->rflags = vp->Rflags;
@@ -239,9 +239,8 @@ bool emulation_store(struct emulation *e, bool completed)
 	if (e->exit.reason == X86_EXIT_EXCEPTION)
 		pend_exception(&c, e->exit.exception.vector, e->exit.exception.has_error,
 			e->exit.exception.error, e->exit.exception.parameter);
-	if (c.n &&
-		e->emulator->callbacks.WHvEmulatorSetVirtualProcessorRegisters(
-			e->context, c.names, c.n, c.values) != S_OK) {
+	if (c.n && e->emulator->callbacks.WHvEmulatorSetVirtualProcessorRegisters(
+			   e->context, c.names, c.n, c.values) != S_OK) {
 		e->status.SetVirtualProcessorRegistersCallbackFailed = 1;
 		return false;
 	}
