@@ -78,7 +78,7 @@ static void log_access(struct guest_access *log, unsigned *n, uint64_t address, 
 {
 	struct guest_access *a = &log[(*n)++ % LOG_SIZE];
 
-	*a = (struct guest_access){ .address = address, .size = size, .write = write };
+	*a = (struct guest_access){.address = address, .size = size, .write = write};
 	memcpy(&a->value, data, size);
 }
 
@@ -105,8 +105,8 @@ static HRESULT memory(VOID *ctx, WHV_EMULATOR_MEMORY_ACCESS_INFO *info)
 	else
 		memcpy(info->Data, at, size);
 	if (gpa >= GUEST_DEVICE)
-		log_access(g->device_log, &g->device_accesses, gpa, size, info->Direction,
-			info->Data);
+		log_access(
+			g->device_log, &g->device_accesses, gpa, size, info->Direction, info->Data);
 	return S_OK;
 }
 
@@ -138,7 +138,7 @@ static HRESULT translate(VOID *ctx, WHV_GUEST_VIRTUAL_ADDRESS gva, WHV_TRANSLATE
 	if (g->absent_page && gva == g->absent_page)
 		*result = WHvTranslateGvaResultPageNotPresent;
 	else if (g->read_only_page && gva == g->read_only_page &&
-		(flags & WHvTranslateGvaFlagValidateWrite))
+		 (flags & WHvTranslateGvaFlagValidateWrite))
 		*result = WHvTranslateGvaResultPrivilegeViolation;
 	else if (gva >= GUEST_RAM)
 		*result = WHvTranslateGvaResultGpaUnmapped;
@@ -198,7 +198,7 @@ void guest_code(struct guest *g, const void *code, unsigned length)
 
 static WHV_VP_EXIT_CONTEXT vp_context(const struct guest *g)
 {
-	WHV_VP_EXIT_CONTEXT vp = { 0 };
+	WHV_VP_EXIT_CONTEXT vp = {0};
 
 	vp.ExecutionState.Cpl = (UINT16)g->cpl;
 	vp.ExecutionState.Cr0Pe = g->bits != 16;
@@ -214,7 +214,7 @@ static WHV_VP_EXIT_CONTEXT vp_context(const struct guest *g)
 uint32_t guest_mmio(struct guest *g, WHV_EMULATOR_HANDLE emulator, uint64_t gpa, bool write)
 {
 	WHV_VP_EXIT_CONTEXT vp = vp_context(g);
-	WHV_MEMORY_ACCESS_CONTEXT mmio = { 0 };
+	WHV_MEMORY_ACCESS_CONTEXT mmio = {0};
 
 	mmio.InstructionByteCount = (UINT8)g->insn_bytes;
 	memcpy(mmio.InstructionBytes, g->ram + GUEST_RIP, g->insn_bytes);
@@ -231,7 +231,7 @@ uint32_t guest_port(struct guest *g, WHV_EMULATOR_HANDLE emulator, uint16_t port
 	unsigned size, bool write, bool string, bool rep, unsigned length)
 {
 	WHV_VP_EXIT_CONTEXT vp = vp_context(g);
-	WHV_X64_IO_PORT_ACCESS_CONTEXT io = { 0 };
+	WHV_X64_IO_PORT_ACCESS_CONTEXT io = {0};
 
 	vp.InstructionLength = length & 15;
 	io.InstructionByteCount = (UINT8)g->insn_bytes;

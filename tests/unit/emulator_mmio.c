@@ -230,7 +230,7 @@ static void test_strings(void **state)
 	GPR(&g, Rdi) = 0x2000;
 	GPR(&g, Rcx) = 3;
 	g.rflags.Reg64 |= 0x400; /* DF */
-	CODE("\xf3\x48\xa5"); /* rep movsq */
+	CODE("\xf3\x48\xa5");	 /* rep movsq */
 	GPR(&g, Rsi) = GUEST_DEVICE + 16;
 	completes(GUEST_DEVICE + 16, false);
 	assert_int_equal(GPR(&g, Rsi), GUEST_DEVICE - 8);
@@ -402,6 +402,16 @@ static void test_faults(void **state)
 	assert_int_equal(GPR(&g, Rdi), 0x3000);
 	assert_int_equal(g.rip.Reg64, GUEST_RIP);
 
+	/* The other operand's address is not canonical. */
+	guest_init(&g, 64);
+	GPR(&g, Rsi) = GUEST_DEVICE;
+	GPR(&g, Rdi) = 0x800000000000ull;
+	CODE("\xa5");
+	succeeds(GUEST_DEVICE, false);
+	assert_int_equal(g.event.ExceptionEvent.Vector, 13);
+	assert_int_equal(g.event.ExceptionEvent.DeliverErrorCode, 1);
+	assert_int_equal(g.translations, 0);
+
 	/* Division by a device that reads 0. */
 	guest_init(&g, 64);
 	memset(g.device, 0, 8);
@@ -514,10 +524,10 @@ static void *hammer(void *argument)
 		GPR(mine, Rbx) = GUEST_DEVICE + 8 * (n % 64);
 		guest_code(mine, "\x48\x0f\xc1\x03", 4); /* xadd [rbx], rax */
 		GPR(mine, Rax) = n;
-		memcpy(mine->device + 8 * (n % 64), &(uint64_t){ 1000 }, 8);
+		memcpy(mine->device + 8 * (n % 64), &(uint64_t){1000}, 8);
 		ok = guest_mmio(mine, emulator, GPR(mine, Rbx), true) == SUCCESS &&
-			GPR(mine, Rax) == 1000 &&
-			!memcmp(mine->device + 8 * (n % 64), &(uint64_t){ 1000 + n }, 8);
+		     GPR(mine, Rax) == 1000 &&
+		     !memcmp(mine->device + 8 * (n % 64), &(uint64_t){1000 + n}, 8);
 	}
 	free(mine);
 	return ok ? argument : NULL;

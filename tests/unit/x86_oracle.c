@@ -42,7 +42,7 @@ static const struct {
 	uint16_t word;
 	uint8_t bit;
 } features[] = {
-#define BIT(feature, word_, bit_) [feature] = { offsetof(struct x86_features, word_), bit_ }
+#define BIT(feature, word_, bit_) [feature] = {offsetof(struct x86_features, word_), bit_}
 	BIT(SSE3, leaf1_ecx, 0),
 	BIT(PCLMUL, leaf1_ecx, 1),
 	BIT(SSSE3, leaf1_ecx, 9),
@@ -118,14 +118,14 @@ static bool equal(const struct oracle_case *c, struct oracle_outcome *a, struct 
 	if (c->undefined)
 		return true;
 	return a->error == b->error && a->address == b->address &&
-		!memcmp(&a->state, &b->state, sizeof(a->state)) &&
-		!memcmp(a->data, b->data, sizeof(a->data));
+	       !memcmp(&a->state, &b->state, sizeof(a->state)) &&
+	       !memcmp(a->data, b->data, sizeof(a->data));
 }
 
 /* ----- telling ----- */
 
-static const char *const gpr_names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
+static const char *const gpr_names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
 
 static void print_code(const struct oracle_case *c)
 {
@@ -137,8 +137,8 @@ static void print_code(const struct oracle_case *c)
 		printf(" %02x", c->code[i]);
 	printf("\n");
 	while (at < c->length &&
-		ZYAN_SUCCESS(ZydisDisassembleIntel(c->bits32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 :
-							       ZYDIS_MACHINE_MODE_LONG_64,
+		ZYAN_SUCCESS(ZydisDisassembleIntel(
+			c->bits32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
 			ORACLE_START + at, c->code + at, c->length - at, &insn))) {
 		printf("    %s\n", insn.text);
 		at += insn.info.length;
@@ -156,8 +156,8 @@ static void print_number(const char *name, uint64_t in, uint64_t host, uint64_t 
 static void print_bytes(const char *name, unsigned n, const uint8_t *in, const uint8_t *host,
 	const uint8_t *guest, unsigned size)
 {
-	const uint8_t *rows[3] = { in, host, guest };
-	static const char *const titles[3] = { "in", "host", "guest" };
+	const uint8_t *rows[3] = {in, host, guest};
+	static const char *const titles[3] = {"in", "host", "guest"};
 
 	if (!memcmp(host, guest, size))
 		return;
@@ -219,8 +219,8 @@ static void print_difference(const struct run *f)
 	for (unsigned i = 0; i < 16; i++)
 		print_bytes("xmm", i, in->fx.xmm[i], host->fx.xmm[i], guest->fx.xmm[i], 16);
 	for (unsigned i = 0; i < ORACLE_DATA_SIZE; i += 16)
-		print_bytes("", ORACLE_DATA + i, f->c.data + i, f->host.data + i,
-			f->guest.data + i, 16);
+		print_bytes("", ORACLE_DATA + i, f->c.data + i, f->host.data + i, f->guest.data + i,
+			16);
 }
 
 /* ----- running ----- */
@@ -228,7 +228,7 @@ static void print_difference(const struct run *f)
 /* A template's cases do not depend on which others run. */
 static struct oracle_random template_random(const char *family, const struct oracle_template *t)
 {
-	struct oracle_random r = { run.seed };
+	struct oracle_random r = {run.seed};
 
 	for (const char *s = family; *s; s++)
 		r.state = r.state * 31 + (uint8_t)*s;
@@ -318,10 +318,10 @@ int main(int argc, char **argv)
 		const struct oracle_family *families;
 		const unsigned *count;
 	} tables[] = {
-		{ oracle_integer, &oracle_integer_count },
-		{ oracle_flow, &oracle_flow_count },
-		{ oracle_sse, &oracle_sse_count },
-		{ oracle_x87, &oracle_x87_count },
+		{oracle_integer, &oracle_integer_count},
+		{oracle_flow, &oracle_flow_count},
+		{oracle_sse, &oracle_sse_count},
+		{oracle_x87, &oracle_x87_count},
 	};
 	struct CMUnitTest tests[128];
 	size_t count = 0;

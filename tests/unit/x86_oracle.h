@@ -17,8 +17,8 @@
 #define ORACLE_CODE	 0x10100000u
 #define ORACLE_CODE_SIZE 0x1000u
 /* Where the code of a case starts. */
-#define ORACLE_START	 (ORACLE_CODE + 0x400u)
-#define ORACLE_CODE_MAX	 64u
+#define ORACLE_START	(ORACLE_CODE + 0x400u)
+#define ORACLE_CODE_MAX 64u
 /* Operands are placed in here, so that an access some way off still meets memory. */
 #define ORACLE_TARGET	   (ORACLE_DATA + 0x1000u)
 #define ORACLE_TARGET_SIZE 0x2000u
@@ -52,10 +52,10 @@ struct oracle_case {
 	struct oracle_state in;
 	uint8_t data[ORACLE_DATA_SIZE];
 	/* What the encoder chose. */
-	unsigned size;	 /* of the operand, in bytes */
-	unsigned reg;	 /* ModRM.reg with REX.R, or the register in the opcode */
-	unsigned rm;	 /* ModRM.rm with REX.B, when it is a register */
-	bool memory;	 /* there is a memory operand */
+	unsigned size; /* of the operand, in bytes */
+	unsigned reg;  /* ModRM.reg with REX.R, or the register in the opcode */
+	unsigned rm;   /* ModRM.rm with REX.B, when it is a register */
+	bool memory;   /* there is a memory operand */
 	bool lock;
 	bool address32;	 /* has an address-size prefix */
 	uint64_t target; /* its address */
@@ -123,9 +123,9 @@ enum oracle_feature {
 struct oracle_template {
 	const char *name;
 	/*
-	 * The encoding: prefixes and opcode bytes in hexadecimal, then /r, /0 to /7, +r (register in
-	 * the opcode), ib, iw, iz (two or four bytes by operand size), iv (by operand size), mo (an
-	 * address). NULL: adjust() emits everything.
+	 * The encoding: prefixes and opcode bytes in hexadecimal, then /r, /0 to /7, +r (register
+	 * in the opcode), ib, iw, iz (two or four bytes by operand size), iv (by operand size), mo
+	 * (an address). NULL: adjust() emits everything.
 	 */
 	const char *code;
 	uint32_t how;
@@ -142,7 +142,9 @@ struct oracle_family {
 	unsigned count;
 };
 
+/* clang-format off */
 #define ORACLE_FAMILY(name_, table) { name_, table, sizeof(table) / sizeof((table)[0]) }
+/* clang-format on */
 
 extern const struct oracle_family oracle_integer[];
 extern const unsigned oracle_integer_count;

@@ -20,7 +20,7 @@ struct encoder {
 	uint8_t opcode[4];
 	unsigned opcode_length;
 	bool modrm;
-	int digit;	/* of ModRM.reg, or -1 */
+	int digit;	  /* of ModRM.reg, or -1 */
 	uint8_t tail[24]; /* ModRM, SIB, displacement, immediate */
 	unsigned tail_length;
 	int relative; /* where in tail a RIP-relative displacement is, or -1 */
@@ -150,7 +150,8 @@ static void memory_operand(struct encoder *e, uint8_t reg)
 {
 	struct oracle_case *c = e->c;
 	unsigned form = oracle_below(e->r, 8);
-	unsigned base = random_register(e), index = random_register(e), scale = oracle_below(e->r, 4);
+	unsigned base = random_register(e), index = random_register(e),
+		 scale = oracle_below(e->r, 4);
 	int64_t disp = 0;
 	bool sib = form >= 3, small = form == 1 || form == 4;
 	uint8_t mod;
@@ -221,7 +222,8 @@ static void modrm(struct encoder *e)
 		c->reg = random_register(e);
 		e->rex |= c->reg >= 8 ? 4 : 0;
 		if ((how & BITS) && memory)
-			c->in.gpr[c->reg] = (uint64_t)((int64_t)oracle_below(e->r, 0x8000) - 0x4000);
+			c->in.gpr[c->reg] =
+				(uint64_t)((int64_t)oracle_below(e->r, 0x8000) - 0x4000);
 	}
 	if (memory) {
 		memory_operand(e, c->reg & 7);
@@ -306,7 +308,7 @@ static unsigned choose_size(uint32_t how, struct oracle_random *r, bool bits32)
 
 static void prefixes(struct encoder *e)
 {
-	static const uint8_t ignored[4] = { 0x26, 0x2e, 0x36, 0x3e };
+	static const uint8_t ignored[4] = {0x26, 0x2e, 0x36, 0x3e};
 	struct oracle_case *c = e->c;
 	uint32_t how = e->how;
 
@@ -334,7 +336,7 @@ static void prefixes(struct encoder *e)
 
 void oracle_make(struct oracle_case *c, const struct oracle_template *t, struct oracle_random *r)
 {
-	struct encoder e = { .c = c, .r = r, .how = t->how, .digit = -1, .relative = -1 };
+	struct encoder e = {.c = c, .r = r, .how = t->how, .digit = -1, .relative = -1};
 
 	memset(c, 0, offsetof(struct oracle_case, data));
 	memset(&c->size, 0, sizeof(*c) - offsetof(struct oracle_case, size));

@@ -125,12 +125,12 @@ static void ret(struct oracle_case *c, struct oracle_random *r)
 }
 
 static const struct oracle_template branches[] = {
-	{ "jcc short", NULL, 0, 0, ALWAYS, jump_if_short },
-	{ "jcc near", NULL, 0, 0, ALWAYS, jump_if_near },
-	{ "loop", NULL, 0, 0, ALWAYS, loop },
-	{ "jmp", NULL, 0, 0, ALWAYS, jump },
-	{ "call", NULL, 0, 0, ALWAYS, call },
-	{ "ret", NULL, 0, 0, ALWAYS, ret },
+	{"jcc short", NULL, 0, 0, ALWAYS, jump_if_short},
+	{"jcc near", NULL, 0, 0, ALWAYS, jump_if_near},
+	{"loop", NULL, 0, 0, ALWAYS, loop},
+	{"jmp", NULL, 0, 0, ALWAYS, jump},
+	{"call", NULL, 0, 0, ALWAYS, call},
+	{"ret", NULL, 0, 0, ALWAYS, ret},
 };
 
 /* Flags to be popped: not TF, which would single-step what follows. */
@@ -160,48 +160,48 @@ static void new_frame(struct oracle_case *c, struct oracle_random *r)
 #define STACK (O16 | O64 | D64)
 
 static const struct oracle_template stack[] = {
-	{ "push", "50 +r", STACK },
-	{ "push", "FF /6", STACK },
-	{ "push", "6A ib", STACK },
-	{ "push", "68 iz", STACK },
-	{ "pop", "58 +r", STACK },
-	{ "pop", "8F /0", STACK },
-	{ "pushf", "9C", STACK | PLAIN },
-	{ "popf", "9D", STACK | PLAIN, 0, ALWAYS, popped_flags },
-	{ "enter", "C8 iw 00", STACK | PLAIN, 0, ALWAYS, new_frame },
-	{ "enter", "C8 iw ib", STACK | PLAIN, 0, ALWAYS, new_frame },
-	{ "leave", "C9", STACK | PLAIN, 0, ALWAYS, frame },
+	{"push", "50 +r", STACK},
+	{"push", "FF /6", STACK},
+	{"push", "6A ib", STACK},
+	{"push", "68 iz", STACK},
+	{"pop", "58 +r", STACK},
+	{"pop", "8F /0", STACK},
+	{"pushf", "9C", STACK | PLAIN},
+	{"popf", "9D", STACK | PLAIN, 0, ALWAYS, popped_flags},
+	{"enter", "C8 iw 00", STACK | PLAIN, 0, ALWAYS, new_frame},
+	{"enter", "C8 iw ib", STACK | PLAIN, 0, ALWAYS, new_frame},
+	{"leave", "C9", STACK | PLAIN, 0, ALWAYS, frame},
 };
 
 /* All of these fault at CPL 3 with IOPL 0. */
 static const struct oracle_template privileged[] = {
-	{ "hlt", "F4", PLAIN },
-	{ "cli", "FA", PLAIN },
-	{ "sti", "FB", PLAIN },
-	{ "in", "E4 ib", PLAIN },
-	{ "in", "ED", PLAIN },
-	{ "out", "E7 ib", PLAIN },
-	{ "out", "EE", PLAIN },
-	{ "ins", "6C", PLAIN },
-	{ "outs", "6F", PLAIN },
-	{ "clts", "0F 06", PLAIN },
-	{ "invd", "0F 08", PLAIN },
-	{ "wbinvd", "0F 09", PLAIN },
-	{ "wrmsr", "0F 30", PLAIN },
-	{ "rdmsr", "0F 32", PLAIN },
-	{ "mov from cr0", "0F 20 C0", PLAIN },
-	{ "mov to cr3", "0F 22 D8", PLAIN },
-	{ "mov from dr7", "0F 21 F8", PLAIN },
-	{ "lldt", "0F 00 D0", PLAIN },
-	{ "ltr", "0F 00 D8", PLAIN },
-	{ "lgdt", "0F 01 /2", MEM_ONLY },
-	{ "lidt", "0F 01 /3", MEM_ONLY },
-	{ "lmsw", "0F 01 F0", PLAIN },
-	{ "invlpg", "0F 01 /7", MEM_ONLY },
-	{ "swapgs", "0F 01 F8", PLAIN | LONG },
-	{ "xsetbv", "0F 01 D1", PLAIN, 0, XSAVE },
-	{ "sysret", "0F 07", PLAIN | LONG },
-	{ "ud2", "0F 0B", PLAIN },
+	{"hlt", "F4", PLAIN},
+	{"cli", "FA", PLAIN},
+	{"sti", "FB", PLAIN},
+	{"in", "E4 ib", PLAIN},
+	{"in", "ED", PLAIN},
+	{"out", "E7 ib", PLAIN},
+	{"out", "EE", PLAIN},
+	{"ins", "6C", PLAIN},
+	{"outs", "6F", PLAIN},
+	{"clts", "0F 06", PLAIN},
+	{"invd", "0F 08", PLAIN},
+	{"wbinvd", "0F 09", PLAIN},
+	{"wrmsr", "0F 30", PLAIN},
+	{"rdmsr", "0F 32", PLAIN},
+	{"mov from cr0", "0F 20 C0", PLAIN},
+	{"mov to cr3", "0F 22 D8", PLAIN},
+	{"mov from dr7", "0F 21 F8", PLAIN},
+	{"lldt", "0F 00 D0", PLAIN},
+	{"ltr", "0F 00 D8", PLAIN},
+	{"lgdt", "0F 01 /2", MEM_ONLY},
+	{"lidt", "0F 01 /3", MEM_ONLY},
+	{"lmsw", "0F 01 F0", PLAIN},
+	{"invlpg", "0F 01 /7", MEM_ONLY},
+	{"swapgs", "0F 01 F8", PLAIN | LONG},
+	{"xsetbv", "0F 01 D1", PLAIN, 0, XSAVE},
+	{"sysret", "0F 07", PLAIN | LONG},
+	{"ud2", "0F 0B", PLAIN},
 };
 
 /* Writes GS's base, which nothing on the host uses, and reads it back. */
@@ -210,46 +210,67 @@ static void gs_base(struct oracle_case *c, struct oracle_random *r)
 	uint8_t wide = oracle_once_in(r, 4) ? 0x40 : 0x48;
 	uint8_t n = (uint8_t)oracle_below(r, 8), to = (uint8_t)oracle_below(r, 8);
 
-	oracle_emit(c, (uint8_t[]){ 0xf3, wide, 0x0f, 0xae, 0xd8 | n }, 5);
-	oracle_emit(c, (uint8_t[]){ 0xf3, wide, 0x0f, 0xae, 0xc8 | to }, 5);
+	oracle_emit(c, (uint8_t[]){0xf3, wide, 0x0f, 0xae, 0xd8 | n}, 5);
+	oracle_emit(c, (uint8_t[]){0xf3, wide, 0x0f, 0xae, 0xc8 | to}, 5);
 }
 
 /* Through GS with a base: MOV r, gs:[disp32]. */
 static void gs_load(struct oracle_case *c, struct oracle_random *r)
 {
 	c->in.gpr[X86_RAX] = ORACLE_TARGET + oracle_below(r, 0x100) - 0x80;
-	oracle_emit(c, (uint8_t[]){ 0xf3, 0x48, 0x0f, 0xae, 0xd8 }, 5);
+	oracle_emit(c, (uint8_t[]){0xf3, 0x48, 0x0f, 0xae, 0xd8}, 5);
 	oracle_emit(c, "\x65\x48\x8b\x0c\x25\x80\x00\x00\x00", 9);
 	oracle_emit(c, "\x65\x48\x8d\x14\x25\x80\x00\x00\x00", 9);
 	oracle_emit(c, "\x65\x48\xff\x04\x25\x90\x00\x00\x00", 9);
 }
 
 static const struct oracle_template segment_base[] = {
-	{ "wrgsbase", NULL, LONG, 0, FSGSBASE, gs_base },
-	{ "gs override", NULL, LONG, 0, FSGSBASE, gs_load },
+	{"wrgsbase", NULL, LONG, 0, FSGSBASE, gs_base},
+	{"gs override", NULL, LONG, 0, FSGSBASE, gs_load},
 };
 
+/* With EFLAGS.AC set, CPL 3 may not access memory off its alignment. */
+static void checked(struct oracle_case *c, struct oracle_random *r)
+{
+	c->in.rflags |= X86_FLAG_AC;
+}
+
+static const struct oracle_template alignment[] = {
+	{"add", "01 /r", OV | MEM_ONLY | LOCKABLE, 0, ALWAYS, checked},
+	{"mov", "8B /r", OV | MEM_ONLY, 0, ALWAYS, checked},
+	{"mov", "88 /r", O8 | MEM_ONLY, 0, ALWAYS, checked},
+	{"cmpxchg8b", "0F C7 /1", O32 | MEM_ONLY, 0, ALWAYS, checked},
+	{"push", "FF /6", STACK | MEM_ONLY, 0, ALWAYS, checked},
+	{"push", "50 +r", STACK, 0, ALWAYS, checked},
+	{"movq", "F3 0F 7E /r", MEM_ONLY, 0, ALWAYS, checked},
+	{"movss", "F3 0F 10 /r", MEM_ONLY, 0, ALWAYS, checked},
+	{"fld", "DD /0", MEM_ONLY, 0, ALWAYS, checked},
+	{"fild", "DF /0", MEM_ONLY, 0, ALWAYS, checked},
+};
+
+/* clang-format off */
 #define ALIAS(name, digit, undefined) { name, "82 /" digit " ib", LEGACY | O8, undefined }
+/* clang-format on */
 
 static const struct oracle_template legacy[] = {
-	{ "daa", "27", LEGACY | PLAIN, OF },
-	{ "das", "2F", LEGACY | PLAIN, OF },
-	{ "aaa", "37", LEGACY | PLAIN, OF | SF | ZF | PF },
-	{ "aas", "3F", LEGACY | PLAIN, OF | SF | ZF | PF },
-	{ "aam", "D4 ib", LEGACY | PLAIN, OF | AF | CF },
-	{ "aad", "D5 ib", LEGACY | PLAIN, OF | AF | CF },
-	{ "salc", "D6", LEGACY | PLAIN },
-	{ "inc", "40 +r", LEGACY | O16 | O32 },
-	{ "dec", "48 +r", LEGACY | O16 | O32 },
-	{ "pusha", "60", LEGACY | PLAIN | O16 | O32 },
-	{ "popa", "61", LEGACY | PLAIN | O16 | O32 },
-	{ "push es", "06", LEGACY | PLAIN },
-	{ "push cs", "0E", LEGACY | PLAIN },
-	{ "push ss", "16", LEGACY | PLAIN },
-	{ "push ds", "1E", LEGACY | PLAIN },
-	{ "bound", "62 /r", LEGACY | MEM_ONLY | O16 | O32 },
+	{"daa", "27", LEGACY | PLAIN, OF},
+	{"das", "2F", LEGACY | PLAIN, OF},
+	{"aaa", "37", LEGACY | PLAIN, OF | SF | ZF | PF},
+	{"aas", "3F", LEGACY | PLAIN, OF | SF | ZF | PF},
+	{"aam", "D4 ib", LEGACY | PLAIN, OF | AF | CF},
+	{"aad", "D5 ib", LEGACY | PLAIN, OF | AF | CF},
+	{"salc", "D6", LEGACY | PLAIN},
+	{"inc", "40 +r", LEGACY | O16 | O32},
+	{"dec", "48 +r", LEGACY | O16 | O32},
+	{"pusha", "60", LEGACY | PLAIN | O16 | O32},
+	{"popa", "61", LEGACY | PLAIN | O16 | O32},
+	{"push es", "06", LEGACY | PLAIN},
+	{"push cs", "0E", LEGACY | PLAIN},
+	{"push ss", "16", LEGACY | PLAIN},
+	{"push ds", "1E", LEGACY | PLAIN},
+	{"bound", "62 /r", LEGACY | MEM_ONLY | O16 | O32},
 	/* Without overrides: whether a write that does not come about is checked is the model's. */
-	{ "arpl", "63 /r", LEGACY | PLAIN | O16 },
+	{"arpl", "63 /r", LEGACY | PLAIN | O16},
 	ALIAS("add", "0", 0),
 	ALIAS("or", "1", AF),
 	ALIAS("adc", "2", 0),
@@ -265,6 +286,7 @@ const struct oracle_family oracle_flow[] = {
 	ORACLE_FAMILY("stack", stack),
 	ORACLE_FAMILY("privileged", privileged),
 	ORACLE_FAMILY("segment_base", segment_base),
+	ORACLE_FAMILY("alignment", alignment),
 	ORACLE_FAMILY("legacy", legacy),
 };
 const unsigned oracle_flow_count = sizeof(oracle_flow) / sizeof(oracle_flow[0]);

@@ -11,10 +11,10 @@
 
 #include "x86_oracle.h"
 
-#define TABLES	    0x1000u /* PML4, PDPT, PD, PT */
-#define TABLES_SIZE 0x4000u
-#define TASK	    0x10180000u /* a TSS without an I/O map, for the supervisor only */
-#define TASK_LIMIT  0x67u
+#define TABLES		0x1000u /* PML4, PDPT, PD, PT */
+#define TABLES_SIZE	0x4000u
+#define TASK		0x10180000u /* a TSS without an I/O map, for the supervisor only */
+#define TASK_LIMIT	0x67u
 #define PRESENT_RW_USER 7u
 
 static struct x86_machine *machine;
@@ -135,7 +135,7 @@ bool oracle_guest_has(enum oracle_feature feature)
 
 static struct x86_segment flat(uint16_t selector, uint16_t type, bool bits64)
 {
-	struct x86_segment s = { .limit = 0xffffffff, .selector = selector };
+	struct x86_segment s = {.limit = 0xffffffff, .selector = selector};
 
 	s.attributes = type | X86_SEG_S | X86_SEG_DPL | X86_SEG_P | X86_SEG_G;
 	s.attributes |= bits64 ? X86_SEG_L : X86_SEG_DB;
@@ -154,11 +154,11 @@ static void load(const struct oracle_case *c)
 	s->seg[X86_SS] = flat(0x2b, 0x3, false);
 	s->seg[X86_DS] = s->seg[X86_ES] = s->seg[X86_SS];
 	s->seg[X86_FS] = s->seg[X86_GS] = s->seg[X86_SS];
-	s->seg[X86_TR] = (struct x86_segment){ .base = TASK, .limit = TASK_LIMIT, .selector = 0x40 };
+	s->seg[X86_TR] = (struct x86_segment){.base = TASK, .limit = TASK_LIMIT, .selector = 0x40};
 	s->seg[X86_TR].attributes = X86_SEG_P | 0xb;
 	s->cpl = 3;
 	s->cr0 = X86_CR0_PE | X86_CR0_MP | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM |
-		X86_CR0_PG;
+		 X86_CR0_PG;
 	s->cr3 = TABLES;
 	s->cr4 = X86_CR4_PAE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
 	if (oracle_guest_has(FSGSBASE))

@@ -28,7 +28,7 @@ bool oracle_once_in(struct oracle_random *r, unsigned n)
 
 uint64_t oracle_integer_value(struct oracle_random *r)
 {
-	static const uint8_t top[4] = { 7, 15, 31, 63 };
+	static const uint8_t top[4] = {7, 15, 31, 63};
 
 	switch (oracle_below(r, 8)) {
 	case 0:
@@ -103,10 +103,10 @@ static uint64_t real64(struct oracle_random *r)
 	case 7:
 		return oracle_random(r);
 	case 8: /* the ends of single precision */
-		return sign | (1023ull + (oracle_once_in(r, 2) ? 127 : -127ull) +
-				      oracle_below(r, 5) - 2)
-				      << 52 |
-			fraction;
+		return sign |
+		       (1023ull + (oracle_once_in(r, 2) ? 127 : -127ull) + oracle_below(r, 5) - 2)
+			       << 52 |
+		       fraction;
 	default:
 		return sign | (1016ull + oracle_below(r, 16)) << 52 | fraction;
 	}
@@ -148,7 +148,7 @@ void oracle_real80(struct oracle_random *r, uint8_t to[10])
 		break;
 	case 8: /* the ends of double precision */
 		exponent = (uint16_t)(16383 + (oracle_once_in(r, 2) ? 1023 : -1023) + 2 -
-			(int)oracle_below(r, 5));
+				      (int)oracle_below(r, 5));
 		break;
 	case 9:
 		mantissa = 1ull << 63;
