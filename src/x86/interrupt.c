@@ -19,7 +19,8 @@ static __attribute__((noinline)) uint64_t interrupt(struct x86_vcpu *c, const st
 
 	x86_sync(c, o);
 	x86_interrupt(c, &i);
-	c->pending_db |= X86_DB_NO_STEP; /* TF is clear already when the trap would come */
+	if (c->s.rflags & X86_FLAG_TF) /* clear already when the trap would come */
+		c->pending_db |= X86_DB_NO_STEP;
 	return c->s.rip;
 }
 

@@ -74,6 +74,13 @@ static void load_segment(
 	x86_update_mode(c);
 }
 
+/* After MOV and POP, but not LSS, the next instruction comes before the single-step trap. */
+static void hold_step(struct x86_vcpu *c, const struct x86_op *o)
+{
+	if (o->x == X86_SS && (c->rflags & X86_FLAG_TF))
+		c->pending_db |= X86_DB_NO_STEP;
+}
+
 /*
  * A load of SS keeps interrupts away for one more instruction. In 64-bit mode decoded code depends
  * on nothing of data segments but the bases, so the block goes on and the translator sees to that;
@@ -81,6 +88,7 @@ static void load_segment(
  */
 static void end_load(struct x86_vcpu *c, const struct x86_op *o)
 {
+	hold_step(c, o);
 	if (o->x == X86_SS) {
 		c->s.interrupt_shadow = true;
 		x86_attend(c, X86_ATTN_SINGLE);
@@ -98,6 +106,7 @@ X86_OP(op_mov_to_segment)
 X86_OP(op_mov_to_segment64)
 {
 	load_segment(c, o, (enum x86_seg)o->x, X86_REG(c, o->r0, uint16_t));
+	hold_step(c, o);
 	NEXT;
 }
 

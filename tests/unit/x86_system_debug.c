@@ -57,6 +57,37 @@ static void software_interrupt_takes_no_step_trap(void **state)
 	guest_destroy(g);
 }
 
+/* An interrupt instruction that was not stepped leaves nothing behind for a later step. */
+static void software_interrupt_leaves_steps_alone(void **state)
+{
+	struct guest *g = GUEST(MODE_LONG, 0, int_step64);
+
+	guest_expect_vector(g, 0x80);
+	g->s->rip = GUEST_CODE + 2;
+	g->s->rflags |= X86_FLAG_TF;
+	guest_expect_vector(g, X86_VEC_DB);
+	assert_int_equal(guest_stack(g, 0, 8), GUEST_CODE + 3);
+	guest_destroy(g);
+}
+
+static void stack_segment_load_holds_step_trap(void **state)
+{
+	struct guest *g = GUEST(MODE_LONG, 0, mov_ss64);
+
+	g->s->gpr[X86_RAX] = SEL_DATA;
+	g->s->rflags |= X86_FLAG_TF;
+	guest_expect_vector(g, X86_VEC_DB);
+	assert_int_equal(guest_stack(g, 0, 8), GUEST_CODE + 3);
+	guest_destroy(g);
+
+	g = GUEST(MODE_PROTECTED32, 0, mov_ss32);
+	g->s->gpr[X86_RAX] = SEL_DATA;
+	g->s->rflags |= X86_FLAG_TF;
+	guest_expect_vector(g, X86_VEC_DB);
+	assert_int_equal(guest_stack(g, 0, 4), GUEST_CODE + 3);
+	guest_destroy(g);
+}
+
 static void step_trap_after_port_exit(void **state)
 {
 	struct guest *g = GUEST(MODE_LONG, 0, in64);
@@ -322,6 +353,8 @@ int main(void)
 		cmocka_unit_test(single_step),
 		cmocka_unit_test(popf_traps_after_the_next_instruction),
 		cmocka_unit_test(software_interrupt_takes_no_step_trap),
+		cmocka_unit_test(software_interrupt_leaves_steps_alone),
+		cmocka_unit_test(stack_segment_load_holds_step_trap),
 		cmocka_unit_test(step_trap_after_port_exit),
 		cmocka_unit_test(instruction_breakpoint),
 		cmocka_unit_test(resume_flag_skips_one_breakpoint),

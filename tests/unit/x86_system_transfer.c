@@ -105,6 +105,7 @@ static void far_branch_checks(void **state)
 		{0, X86_VEC_GP, 0},
 		{SEL_DATA, X86_VEC_GP, SEL_DATA},
 		{SEL_USER32, X86_VEC_GP, SEL_USER32 & ~3u},
+		{SEL_CODE32 | 1, X86_VEC_GP, SEL_CODE32},
 		{0xff8, X86_VEC_GP, 0xff8},
 		{SEL_LDT, X86_VEC_GP, SEL_LDT},
 	};
@@ -524,6 +525,11 @@ static void long_to_protected(void **state)
 
 	guest_expect_halt(g, -1);
 	assert_int_equal(g->s->efer & X86_EFER_LMA, 0);
+	guest_destroy(g);
+
+	g = GUEST(MODE_COMPATIBILITY, 0, out_of_long32); /* not with PCIDs */
+	g->s->cr4 |= X86_CR4_PCIDE;
+	guest_expect_vector(g, X86_VEC_GP);
 	guest_destroy(g);
 }
 
