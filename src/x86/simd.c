@@ -44,7 +44,8 @@ static inline void check_aligned(
  * One thing cannot be told so: with overflow unmasked PE is set as well, although the processor
  * leaves it clear when the result is exact but for its exponent.
  */
-void x86_simd_checked(struct x86_vcpu *c, const struct x86_op *o, void *reg, void *rm)
+__attribute__((noinline)) void x86_simd_checked(
+	struct x86_vcpu *c, const struct x86_op *o, void *reg, void *rm)
 {
 	const uint32_t before = (X86_FPE_IE | X86_FPE_DE | X86_FPE_ZE);
 	x86_simd_fn fn = (x86_simd_fn)o->imm;

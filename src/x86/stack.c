@@ -22,7 +22,8 @@
 
 /* ---- Any stack ------------------------------------------------------------------------------- */
 
-void x86_stack_push(struct x86_vcpu *c, const struct x86_op *o, unsigned size, uint64_t value)
+OUT_OF_LINE void x86_stack_push(
+	struct x86_vcpu *c, const struct x86_op *o, unsigned size, uint64_t value)
 {
 	struct x86_stack st = x86_stack_current(c);
 
@@ -30,14 +31,14 @@ void x86_stack_push(struct x86_vcpu *c, const struct x86_op *o, unsigned size, u
 	x86_stack_commit(c, &st);
 }
 
-uint64_t x86_stack_top(struct x86_vcpu *c, const struct x86_op *o, unsigned size)
+OUT_OF_LINE uint64_t x86_stack_top(struct x86_vcpu *c, const struct x86_op *o, unsigned size)
 {
 	struct x86_stack st = x86_stack_current(c);
 
 	return x86_pop(c, o, &st, size);
 }
 
-void x86_stack_release(struct x86_vcpu *c, unsigned bytes)
+OUT_OF_LINE void x86_stack_release(struct x86_vcpu *c, unsigned bytes)
 {
 	struct x86_stack st = x86_stack_current(c);
 

@@ -219,7 +219,8 @@ static bool emit_rdpmc(struct x86_xlate *t)
 /* ---- RDRAND, RDSEED ------------------------------------------------------------------------ */
 
 /* The host kernel's generator is as good as either instruction promises. CF: there was a number. */
-static void random_number(struct x86_vcpu *c, uint8_t reg, unsigned size)
+__attribute__((noinline)) static void random_number(
+	struct x86_vcpu *c, uint8_t reg, unsigned size)
 {
 	uint64_t value = 0;
 	bool ok = getrandom(&value, size, GRND_NONBLOCK) == (ssize_t)size;

@@ -9,8 +9,8 @@ BOOTS = 20
 
 # What must not be in a log.
 COMPLAINTS = re.compile(
-    r"WARNING|\bBUG\b|stall|unstable|\bMCE\b|mce:|Call Trace|Oops|soft lockup|hung task"
-    r"|general protection|segfault|Kernel panic", re.I)
+    r"WARNING|\bBUG\b|(?i:\bstall|unstable|\bmce\b|soft lockup|hung.task|segfault)"
+    r"|Call Trace|\bOops\b|general protection|Kernel panic|\bERROR\b")
 
 # In a partition that does not let its guest make the TSC invariant, the kernel says this always
 # (arch/x86/kernel/cpu/mshyperv.c); Hyper-V's own guests have it, and the clock source they use is

@@ -237,8 +237,8 @@ def run_test(test_, partita, engine):
             return None
         except Failure as failure:
             return str(failure)
-        except subprocess.CalledProcessError as failure:
-            return str(failure)
+        except (subprocess.SubprocessError, OSError, ValueError) as failure:
+            return f"{type(failure).__name__}: {failure}"
         finally:
             context.close()
 

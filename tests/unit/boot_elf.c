@@ -190,6 +190,24 @@ static void test_pvh(void **state)
 	}
 }
 
+/* Symbols for a debugger behind the kernel do not count, however many. */
+static void test_what_is_not_loaded_is_not_read(void **state)
+{
+	struct machine *m = *state;
+
+	make_image(true);
+	add_note();
+	set_kernel(m);
+	assert_int_equal(ftruncate(m->request.kernel.fd, 2 * GIB), 0);
+	check_loads(m);
+	check_code(m);
+	/* unless a segment says that it is there */
+	((Elf64_Phdr *)(image + sizeof(Elf64_Ehdr)))[0].p_offset = 1 * GIB;
+	set_kernel(m);
+	assert_int_equal(ftruncate(m->request.kernel.fd, 2 * GIB), 0);
+	check_refused(m, -ENOMEM, "larger than the machine's 96 MiB");
+}
+
 static struct multiboot_info *check_multiboot(struct machine *m)
 {
 	struct multiboot_info *info;
@@ -409,6 +427,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		TEST(test_pvh),
+		TEST(test_what_is_not_loaded_is_not_read),
 		TEST(test_multiboot_elf),
 		TEST(test_multiboot_module),
 		TEST(test_multiboot_addresses),
