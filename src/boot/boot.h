@@ -24,8 +24,9 @@ struct boot_file {
 
 struct boot_request {
 	/*
-	 * Guest RAM in ascending order, beginning with a range at 0. The bytes from 640 KiB - 1 KiB
-	 * to 1 MiB are told to the guest as reserved: they are the PC's, with ACPI tables.
+	 * Guest RAM: 1 to 16 ranges in ascending order, the first beginning at 0 and larger than
+	 * 1 MiB. The bytes from 639 KiB to 1 MiB are told to the guest as reserved: they are the
+	 * PC's, with ACPI tables.
 	 */
 	const struct boot_memory *memory;
 	unsigned memory_count;

@@ -63,9 +63,10 @@ struct chipset_ops {
 	/*
 	 * Timers on the clock of now(). A timer calls expired(arg) once, on any thread, at or soon
 	 * after its deadline. timer_set() replaces the deadline (CHIPSET_NEVER disarms it); an
-	 * expired() that was already under way may still be called. It is called without the
-	 * device's lock, but timer_set() is called with it. timer_destroy() returns when no
-	 * expired() is running and none will. timer_create() returns NULL when memory is short.
+	 * expired() that was already under way may still be called. Devices call timer_set() with
+	 * their lock held and take it in expired(): call expired() with no lock that timer_set()
+	 * takes. timer_destroy() returns when no expired() is running and none will.
+	 * timer_create() returns NULL when memory is short.
 	 */
 	struct chipset_timer *(*timer_create)(void *ctx, void (*expired)(void *arg), void *arg);
 	void (*timer_set)(struct chipset_timer *timer, uint64_t deadline);
