@@ -395,10 +395,29 @@ static void inject(struct vp *vp)
 	}
 }
 
+/* Is RIP still at the instruction, so that it can exit again later? */
+static bool restartable(const struct x86_exit *exit)
+{
+	switch (exit->reason) {
+	case X86_EXIT_IO:
+	case X86_EXIT_MEMORY:
+	case X86_EXIT_CPUID:
+	case X86_EXIT_RDMSR:
+	case X86_EXIT_WRMSR:
+	case X86_EXIT_HYPERCALL:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* What the engine stopped for. True: the client gets it. */
 static bool engine_exit(
 	struct vp *vp, const struct x86_exit *exit, WHV_RUN_VP_EXIT_CONTEXT *context)
 {
+	/* The client hears of an end of interrupt before what the guest did after it. */
+	if (vp->eoi_pending && restartable(exit))
+		return false;
 	switch (exit->reason) {
 	case X86_EXIT_STOPPED:
 		return false;
