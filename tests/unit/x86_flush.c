@@ -274,30 +274,16 @@ static void test_invpcid(void **state)
 	}
 }
 
-static int create(void **state)
-{
-	*state = flat_create(1);
-	return 0;
-}
-
-static int destroy(void **state)
-{
-	flat_destroy(*state);
-	return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, create, destroy)
-
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		TEST(test_invlpg),
-		TEST(test_invlpg_code),
-		TEST(test_cr3_write),
-		TEST(test_global),
-		TEST(test_pcid),
-		TEST(test_pcid_rules),
-		TEST(test_invpcid),
+		FLAT_TEST(test_invlpg),
+		FLAT_TEST(test_invlpg_code),
+		FLAT_TEST(test_cr3_write),
+		FLAT_TEST(test_global),
+		FLAT_TEST(test_pcid),
+		FLAT_TEST(test_pcid_rules),
+		FLAT_TEST(test_invpcid),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

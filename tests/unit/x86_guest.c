@@ -4,7 +4,6 @@
 #include "x86_guest.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #define PRESENT_RW_USER 7u
@@ -30,16 +29,6 @@ static enum x86_answer on_rdmsr(void *ctx, uint32_t msr, uint64_t *value)
 static enum x86_answer on_wrmsr(void *ctx, uint32_t msr, uint64_t value)
 {
 	return msr == 0x1b ? X86_EXIT : X86_FAULT;
-}
-
-static enum x86_answer on_mmio_read(void *ctx, uint64_t gpa, unsigned size, uint64_t *value)
-{
-	return X86_EXIT;
-}
-
-static enum x86_answer on_mmio_write(void *ctx, uint64_t gpa, unsigned size, uint64_t value)
-{
-	return X86_EXIT;
 }
 
 static enum x86_answer on_hypercall(void *ctx)
@@ -70,17 +59,17 @@ static void on_write_cr8(void *ctx, uint64_t value)
 	((struct guest *)ctx)->cr8 = value;
 }
 
-static const struct x86_ops ops = {
-	.cpuid = on_cpuid,
-	.rdmsr = on_rdmsr,
-	.wrmsr = on_wrmsr,
-	.mmio_read = on_mmio_read,
-	.mmio_write = on_mmio_write,
-	.hypercall = on_hypercall,
-	.interrupt = on_interrupt,
-	.read_cr8 = on_read_cr8,
-	.write_cr8 = on_write_cr8,
-};
+static void set_ops(struct guest *g)
+{
+	g->ops = parts_ops;
+	g->ops.cpuid = on_cpuid;
+	g->ops.rdmsr = on_rdmsr;
+	g->ops.wrmsr = on_wrmsr;
+	g->ops.hypercall = on_hypercall;
+	g->ops.interrupt = on_interrupt;
+	g->ops.read_cr8 = on_read_cr8;
+	g->ops.write_cr8 = on_write_cr8;
+}
 
 /* ---- Memory -------------------------------------------------------------------------------- */
 
@@ -315,15 +304,11 @@ struct guest *guest_create(
 	assert_non_null(g);
 	g->mode = mode;
 	g->interrupt = -1;
-	g->memory = mmap(
-		NULL, GUEST_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	assert_ptr_not_equal(g->memory, MAP_FAILED);
 	g->machine = x86_machine_create(1, CODE_CACHE);
 	assert_non_null(g->machine);
-	assert_int_equal(x86_machine_map(g->machine, 0, g->memory, GUEST_MEMORY,
-				 X86_MAP_READ | X86_MAP_WRITE | X86_MAP_EXEC),
-		0);
-	g->vcpu = x86_vcpu_create(g->machine, 0, &ops, g);
+	g->memory = parts_memory(g->machine, 0, GUEST_MEMORY);
+	set_ops(g);
+	g->vcpu = x86_vcpu_create(g->machine, 0, &g->ops, g);
 	assert_non_null(g->vcpu);
 	g->s = x86_vcpu_state(g->vcpu);
 	make_gdt(g);
@@ -340,7 +325,7 @@ void guest_destroy(struct guest *g)
 {
 	x86_vcpu_destroy(g->vcpu);
 	x86_machine_destroy(g->machine);
-	munmap(g->memory, GUEST_MEMORY);
+	parts_memory_free(g->memory, GUEST_MEMORY);
 	free(g);
 }
 

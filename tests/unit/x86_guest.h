@@ -9,7 +9,7 @@
 #ifndef PARTITA_TESTS_X86_GUEST_H
 #define PARTITA_TESTS_X86_GUEST_H
 
-#include "x86/x86.h"
+#include "x86_parts.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -86,6 +86,7 @@ struct guest {
 	struct x86_vcpu *vcpu;
 	struct x86_state *s;
 	struct x86_exit exit;
+	struct x86_ops ops;
 	uint8_t *memory;
 	enum guest_mode mode;
 	int interrupt; /* vector that ops->interrupt gives once, or -1 */

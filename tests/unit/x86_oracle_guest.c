@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "x86_oracle.h"
+#include "x86_parts.h"
 
 #define TABLES		0x1000u /* PML4, PDPT, PD, PT */
 #define TABLES_SIZE	0x4000u
@@ -22,75 +22,6 @@ static struct x86_vcpu *vcpu;
 static uint8_t *data, *code;
 static struct x86_features features;
 
-static enum x86_answer answer_cpuid(void *ctx, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
-{
-	memset(out, 0, 16);
-	return X86_DONE;
-}
-
-static enum x86_answer answer_rdmsr(void *ctx, uint32_t msr, uint64_t *value)
-{
-	return X86_FAULT;
-}
-
-static enum x86_answer answer_wrmsr(void *ctx, uint32_t msr, uint64_t value)
-{
-	return X86_FAULT;
-}
-
-static enum x86_answer answer_read(void *ctx, uint64_t gpa, unsigned size, uint64_t *value)
-{
-	return X86_EXIT;
-}
-
-static enum x86_answer answer_write(void *ctx, uint64_t gpa, unsigned size, uint64_t value)
-{
-	return X86_EXIT;
-}
-
-static enum x86_answer answer_hypercall(void *ctx)
-{
-	return X86_FAULT;
-}
-
-static int answer_interrupt(void *ctx)
-{
-	return -1;
-}
-
-static uint64_t answer_read_cr8(void *ctx)
-{
-	return 0;
-}
-
-static void answer_write_cr8(void *ctx, uint64_t value)
-{
-}
-
-static const struct x86_ops ops = {
-	.cpuid = answer_cpuid,
-	.rdmsr = answer_rdmsr,
-	.wrmsr = answer_wrmsr,
-	.mmio_read = answer_read,
-	.mmio_write = answer_write,
-	.hypercall = answer_hypercall,
-	.interrupt = answer_interrupt,
-	.read_cr8 = answer_read_cr8,
-	.write_cr8 = answer_write_cr8,
-};
-
-static uint8_t *map(uint64_t gpa, uint64_t size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED || x86_machine_map(machine, gpa, p, size,
-				       X86_MAP_READ | X86_MAP_WRITE | X86_MAP_EXEC)) {
-		fprintf(stderr, "x86_oracle: cannot map guest memory\n");
-		exit(1);
-	}
-	return p;
-}
-
 static void identity(uint64_t *table, uint32_t from, uint32_t size)
 {
 	for (uint32_t gpa = from; gpa < from + size; gpa += 4096)
@@ -102,14 +33,14 @@ void oracle_guest_init(void)
 	uint64_t *tables;
 
 	machine = x86_machine_create(1, 16u << 20);
-	vcpu = machine ? x86_vcpu_create(machine, 0, &ops, NULL) : NULL;
+	vcpu = machine ? x86_vcpu_create(machine, 0, &parts_ops, NULL) : NULL;
 	if (!vcpu) {
 		fprintf(stderr, "x86_oracle: no memory for a vcpu\n");
 		exit(1);
 	}
-	tables = (uint64_t *)map(TABLES, TABLES_SIZE);
-	data = map(ORACLE_DATA, ORACLE_DATA_SIZE);
-	code = map(ORACLE_CODE, ORACLE_CODE_SIZE);
+	tables = (uint64_t *)parts_memory(machine, TABLES, TABLES_SIZE);
+	data = parts_memory(machine, ORACLE_DATA, ORACLE_DATA_SIZE);
+	code = parts_memory(machine, ORACLE_CODE, ORACLE_CODE_SIZE);
 	/* All addresses lie below 1 GiB; data and code are in the same 2 MiB. */
 	tables[0] = (TABLES + 0x1000) | PRESENT_RW_USER;
 	tables[512] = (TABLES + 0x2000) | PRESENT_RW_USER;
@@ -117,7 +48,7 @@ void oracle_guest_init(void)
 	identity(tables + 1536, ORACLE_DATA, ORACLE_DATA_SIZE);
 	identity(tables + 1536, ORACLE_CODE, ORACLE_CODE_SIZE);
 	tables[1536 + (TASK >> 12 & 511)] = TASK | 3;
-	map(TASK, 4096)[0x66] = 0xff; /* where the I/O map begins */
+	parts_memory(machine, TASK, 4096)[0x66] = 0xff; /* where the I/O map begins */
 	x86_vcpu_intercept_exceptions(vcpu, ~0ull);
 	x86_features(&features);
 }
@@ -133,12 +64,11 @@ bool oracle_guest_has(enum oracle_feature feature)
 	return oracle_feature_in(&features, feature);
 }
 
-static struct x86_segment flat(uint16_t selector, uint16_t type, bool bits64)
+static struct x86_segment segment(uint16_t selector, unsigned bits, bool code)
 {
-	struct x86_segment s = {.limit = 0xffffffff, .selector = selector};
+	struct x86_segment s = parts_segment(bits, code, 3);
 
-	s.attributes = type | X86_SEG_S | X86_SEG_DPL | X86_SEG_P | X86_SEG_G;
-	s.attributes |= bits64 ? X86_SEG_L : X86_SEG_DB;
+	s.selector = selector;
 	return s;
 }
 
@@ -150,8 +80,8 @@ static void load(const struct oracle_case *c)
 	s->rip = c->in.rip;
 	s->rflags = c->in.rflags;
 	s->fx = c->in.fx;
-	s->seg[X86_CS] = flat(c->bits32 ? 0x23 : 0x33, 0xb, !c->bits32);
-	s->seg[X86_SS] = flat(0x2b, 0x3, false);
+	s->seg[X86_CS] = c->bits32 ? segment(0x23, 32, true) : segment(0x33, 64, true);
+	s->seg[X86_SS] = segment(0x2b, 32, false);
 	s->seg[X86_DS] = s->seg[X86_ES] = s->seg[X86_SS];
 	s->seg[X86_FS] = s->seg[X86_GS] = s->seg[X86_SS];
 	s->seg[X86_TR] = (struct x86_segment){.base = TASK, .limit = TASK_LIMIT, .selector = 0x40};

@@ -381,37 +381,23 @@ static void test_cr2(void **state)
 	assert_int_equal(s->cr2, VA + 0x123);
 }
 
-static int create(void **state)
-{
-	*state = flat_create(1);
-	return 0;
-}
-
-static int destroy(void **state)
-{
-	flat_destroy(*state);
-	return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, create, destroy)
-
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		TEST(test_sizes),
-		TEST(test_pse_off),
-		TEST(test_high_half),
-		TEST(test_canonical),
-		TEST(test_not_present),
-		TEST(test_user_supervisor),
-		TEST(test_write_protect),
-		TEST(test_no_execute),
-		TEST(test_smep),
-		TEST(test_smap),
-		TEST(test_accessed_dirty),
-		TEST(test_reserved),
-		TEST(test_crossing),
-		TEST(test_cr2),
+		FLAT_TEST(test_sizes),
+		FLAT_TEST(test_pse_off),
+		FLAT_TEST(test_high_half),
+		FLAT_TEST(test_canonical),
+		FLAT_TEST(test_not_present),
+		FLAT_TEST(test_user_supervisor),
+		FLAT_TEST(test_write_protect),
+		FLAT_TEST(test_no_execute),
+		FLAT_TEST(test_smep),
+		FLAT_TEST(test_smap),
+		FLAT_TEST(test_accessed_dirty),
+		FLAT_TEST(test_reserved),
+		FLAT_TEST(test_crossing),
+		FLAT_TEST(test_cr2),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,21 +33,21 @@ static void test_control_registers(void **state)
 		{"paddsb", {PADDSB}, 4, X86_VEC_UD, X86_VEC_NM, X86_VEC_UD},
 		{"movaps", {MOVAPS}, 3, X86_VEC_UD, X86_VEC_NM, X86_VEC_UD},
 		{"stmxcsr", {STMXCSR}, 3, X86_VEC_UD, X86_VEC_NM, X86_VEC_UD},
-		{"paddb mm", {PADDB_MMX}, 3, X86_VEC_UD, X86_VEC_NM, DONE},
-		{"emms", {EMMS}, 2, X86_VEC_UD, X86_VEC_NM, DONE},
+		{"paddb mm", {PADDB_MMX}, 3, X86_VEC_UD, X86_VEC_NM, HALTED},
+		{"emms", {EMMS}, 2, X86_VEC_UD, X86_VEC_NM, HALTED},
 		{"cvtpi2ps mm", {CVTPI2PS}, 3, X86_VEC_UD, X86_VEC_NM, X86_VEC_UD},
-		{"fld1", {FLD1}, 2, X86_VEC_NM, X86_VEC_NM, DONE},
-		{"fninit", {FNINIT}, 2, X86_VEC_NM, X86_VEC_NM, DONE},
-		{"fnstsw", {FNSTSW_AX}, 2, X86_VEC_NM, X86_VEC_NM, DONE},
-		{"fxsave", {FXSAVE}, 4, X86_VEC_NM, X86_VEC_NM, DONE},
-		{"xsave", {XSAVE}, 4, DONE, X86_VEC_NM, DONE},
-		{"fwait", {FWAIT}, 1, DONE, X86_VEC_NM, DONE},
+		{"fld1", {FLD1}, 2, X86_VEC_NM, X86_VEC_NM, HALTED},
+		{"fninit", {FNINIT}, 2, X86_VEC_NM, X86_VEC_NM, HALTED},
+		{"fnstsw", {FNSTSW_AX}, 2, X86_VEC_NM, X86_VEC_NM, HALTED},
+		{"fxsave", {FXSAVE}, 4, X86_VEC_NM, X86_VEC_NM, HALTED},
+		{"xsave", {XSAVE}, 4, HALTED, X86_VEC_NM, HALTED},
+		{"fwait", {FWAIT}, 1, HALTED, X86_VEC_NM, HALTED},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		print_message("%s\n", cases[i].name);
 		fresh(state);
-		assert_int_equal(run_bytes(cases[i].code, cases[i].size), DONE);
+		assert_int_equal(run_bytes(cases[i].code, cases[i].size), HALTED);
 		fresh(state);
 		s->cr0 |= X86_CR0_EM;
 		assert_int_equal(run_bytes(cases[i].code, cases[i].size), cases[i].em);
@@ -65,7 +65,7 @@ static void test_control_registers(void **state)
 	assert_int_equal(RUN(ADDPS), X86_VEC_UD);
 	fresh(state);
 	s->cr0 = (s->cr0 | X86_CR0_TS) & ~X86_CR0_MP;
-	assert_int_equal(RUN(FWAIT), DONE);
+	assert_int_equal(RUN(FWAIT), HALTED);
 }
 
 static void test_availability_before_segment(void **state)
@@ -163,13 +163,13 @@ static void test_alignment(void **state)
 		fresh(state);
 		s->gpr[X86_RBX] = DATA + 8;
 		assert_int_equal(run_bytes(cases[i].code, cases[i].size),
-			cases[i].aligned ? X86_VEC_GP : DONE);
+			cases[i].aligned ? X86_VEC_GP : HALTED);
 	}
 	/* XSAVE areas are aligned to 64. */
 	fresh(state);
 	s->gpr[X86_RBX] = DATA + 16;
 	assert_int_equal(RUN(XSAVE), X86_VEC_GP);
-	assert_int_equal(RUN(FXSAVE), DONE);
+	assert_int_equal(RUN(FXSAVE), HALTED);
 }
 
 /* ---- MXCSR
@@ -180,13 +180,13 @@ static void test_mxcsr_load(void **state)
 	uint32_t value = 0xffff;
 
 	memcpy(ram + DATA, &value, 4);
-	assert_int_equal(RUN(LDMXCSR), DONE);
+	assert_int_equal(RUN(LDMXCSR), HALTED);
 	assert_int_equal(s->fx.mxcsr, 0xffff);
 	value = 0x11f80;
 	memcpy(ram + DATA, &value, 4);
 	assert_int_equal(RUN(LDMXCSR), X86_VEC_GP);
 	assert_int_equal(s->fx.mxcsr, 0xffff);
-	assert_int_equal(RUN(STMXCSR), DONE);
+	assert_int_equal(RUN(STMXCSR), HALTED);
 	memcpy(&value, ram + DATA, 4);
 	assert_int_equal(value, 0xffff);
 }
@@ -199,7 +199,7 @@ static void test_mxcsr_modes(void **state)
 		fresh(state);
 		s->fx.mxcsr = 0x1f80 | rc << 13;
 		set_double(s->fx.xmm[0], 2.5);
-		assert_int_equal(RUN(CVTSD2SI), DONE);
+		assert_int_equal(RUN(CVTSD2SI), HALTED);
 		assert_int_equal(s->gpr[X86_RAX], rounded[rc]);
 		assert_int_equal(s->fx.mxcsr, 0x1f80 | rc << 13 | 0x20);
 	}
@@ -209,7 +209,7 @@ static void test_mxcsr_modes(void **state)
 		s->fx.mxcsr = 0x1f80 | ftz << 15;
 		set_double(s->fx.xmm[0], 0x1p-1000);
 		set_double(s->fx.xmm[1], 0x1p-60);
-		assert_int_equal(RUN(MULSD), DONE);
+		assert_int_equal(RUN(MULSD), HALTED);
 		assert_true(get_double(s->fx.xmm[0]) == (ftz ? 0 : 0x1p-1060));
 	}
 	/* A denormal operand: noticed, or taken as zero. */
@@ -218,7 +218,7 @@ static void test_mxcsr_modes(void **state)
 		s->fx.mxcsr = 0x1f80 | daz << 6;
 		set_double(s->fx.xmm[0], 0x1p-1060);
 		set_double(s->fx.xmm[1], 0x1p100);
-		assert_int_equal(RUN(MULSD), DONE);
+		assert_int_equal(RUN(MULSD), HALTED);
 		assert_true(get_double(s->fx.xmm[0]) == (daz ? 0 : 0x1p-960));
 		assert_int_equal(s->fx.mxcsr & 0x3f, daz ? 0 : 0x02);
 	}
@@ -235,7 +235,7 @@ static void test_xm(void **state)
 	assert_int_equal(s->fx.mxcsr, 0x1d84);
 	/* A flag that was set before raises nothing by itself. */
 	set_double(s->fx.xmm[1], 2);
-	assert_int_equal(RUN(DIVSD), DONE);
+	assert_int_equal(RUN(DIVSD), HALTED);
 	assert_true(get_double(s->fx.xmm[0]) == 1.5);
 	assert_int_equal(s->fx.mxcsr, 0x1d84);
 	/* Without OSXMMEXCPT it is #UD. */
@@ -265,7 +265,7 @@ static void test_xm_underflow(void **state)
 	/* Tiny but exact: no underflow when masked, but one when not, whatever FTZ says. */
 	set_double(s->fx.xmm[0], 0x1p-1000);
 	set_double(s->fx.xmm[1], 0x1p-60);
-	assert_int_equal(RUN(MULSD), DONE);
+	assert_int_equal(RUN(MULSD), HALTED);
 	assert_int_equal(s->fx.mxcsr, 0x1f80);
 	for (unsigned ftz = 0; ftz < 2; ftz++) {
 		fresh(state);
@@ -285,9 +285,9 @@ static void test_mf(void **state)
 {
 	/* 1 / 0 with ZM clear: the next waiting instruction finds out. */
 	s->fx.fcw = 0x37b;
-	assert_int_equal(RUN(FLD1, FLDZ, FDIVP), DONE);
+	assert_int_equal(RUN(FLD1, FLDZ, FDIVP), HALTED);
 	assert_int_equal(s->fx.fsw & 0x80ff, 0x8084);
-	assert_int_equal(RUN(FNSTSW_AX), DONE);
+	assert_int_equal(RUN(FNSTSW_AX), HALTED);
 	assert_int_equal(s->gpr[X86_RAX] & 0x80ff, 0x8084);
 	assert_int_equal(RUN(FWAIT), X86_VEC_MF);
 	assert_int_equal(RUN(FLD1), X86_VEC_MF);
@@ -295,8 +295,8 @@ static void test_mf(void **state)
 	assert_int_equal(RUN(PADDB_MMX), X86_VEC_MF);
 	assert_int_equal(RUN(EMMS), X86_VEC_MF);
 	assert_int_equal(RUN(CVTPI2PS), X86_VEC_MF);
-	assert_int_equal(RUN(ADDPS), DONE);
-	assert_int_equal(RUN(FNCLEX, FWAIT), DONE);
+	assert_int_equal(RUN(ADDPS), HALTED);
+	assert_int_equal(RUN(FNCLEX, FWAIT), HALTED);
 	assert_int_equal(s->fx.fsw & 0x80ff, 0);
 }
 
@@ -332,13 +332,13 @@ static void test_mf_from_images(void **state)
 	assert_int_equal(RUN(0xd9, 0x23, FLD1), X86_VEC_MF); /* fldenv [rbx] */
 
 	fresh(state);
-	assert_int_equal(RUN(0xd9, 0x2b), DONE); /* fldcw [rbx], of zero */
+	assert_int_equal(RUN(0xd9, 0x2b), HALTED); /* fldcw [rbx], of zero */
 	assert_int_equal(s->fx.fcw, 0x0040);
 
 	/* Summary without a cause is no exception. */
 	fresh(state);
 	s->fx.fsw = 0x80ff;
-	assert_int_equal(RUN(FLD1, FWAIT), DONE);
+	assert_int_equal(RUN(FLD1, FWAIT), HALTED);
 }
 
 static void test_x87_store_is_restartable(void **state)
@@ -348,17 +348,17 @@ static void test_x87_store_is_restartable(void **state)
 	assert_int_equal(s->rip, CODE + 2);
 	assert_int_equal(s->fx.fsw, 0x3800);
 	assert_int_equal(s->fx.ftw, 0x80);
-	assert_int_equal(RUN(FSTP_D), DONE);
+	assert_int_equal(RUN(FSTP_D), HALTED);
 	assert_true(get_double(ram + DATA) == 1);
 	assert_int_equal(s->fx.ftw, 0);
 	/* The stack turns. */
 	fresh(state);
-	assert_int_equal(RUN(FLD1, FLDZ, FSTP_D), DONE);
+	assert_int_equal(RUN(FLD1, FLDZ, FSTP_D), HALTED);
 	assert_true(get_double(ram + DATA) == 0);
 	assert_int_equal(s->fx.st[0][9], 0x3f);
 	assert_int_equal(s->fx.st[7][9], 0);
 	/* FNINIT makes R0 ST(0) and leaves contents. */
-	assert_int_equal(RUN(FNINIT), DONE);
+	assert_int_equal(RUN(FNINIT), HALTED);
 	assert_int_equal(s->fx.st[0][9], 0);
 	assert_int_equal(s->fx.st[7][9], 0x3f);
 }
@@ -373,7 +373,7 @@ static void test_x87_unmasked_store(void **state)
 	s->fx.ftw = 0x01;
 	s->fx.fcw = 0x377;
 	set_double(ram + DATA, 42);
-	assert_int_equal(RUN(FSTP_D), DONE);
+	assert_int_equal(RUN(FSTP_D), HALTED);
 	assert_true(get_double(ram + DATA) == 42);
 	assert_int_equal(s->fx.ftw, 0x01);
 	assert_int_equal(s->fx.fsw & 0x8088, 0x8088);
@@ -382,16 +382,16 @@ static void test_x87_unmasked_store(void **state)
 static void test_x87_pointers(void **state)
 {
 	s->gpr[X86_RBX] = DATA + 64;
-	assert_int_equal(RUN(0xdd, 0x43, 0x08), DONE); /* fld qword [rbx + 8] */
+	assert_int_equal(RUN(0xdd, 0x43, 0x08), HALTED); /* fld qword [rbx + 8] */
 	assert_int_equal(s->fx.fip, CODE);
 	assert_int_equal(s->fx.fdp, DATA + 72);
 	assert_int_equal(s->fx.fop, 0x543);
-	assert_int_equal(RUN(0x90, 0xd9, 0x7b, 0x00), DONE); /* fnstcw: control, leaves them */
+	assert_int_equal(RUN(0x90, 0xd9, 0x7b, 0x00), HALTED); /* fnstcw: control, leaves them */
 	assert_int_equal(s->fx.fip, CODE);
-	assert_int_equal(RUN(0x90, 0xd9, 0xe0), DONE); /* fchs */
+	assert_int_equal(RUN(0x90, 0xd9, 0xe0), HALTED); /* fchs */
 	assert_int_equal(s->fx.fip, CODE + 1);
 	assert_int_equal(s->fx.fop, 0x1e0);
-	assert_int_equal(RUN(FNINIT), DONE);
+	assert_int_equal(RUN(FNINIT), HALTED);
 	assert_int_equal(s->fx.fip | s->fx.fdp | s->fx.fop, 0);
 }
 
@@ -402,7 +402,7 @@ static void test_mmx_state(void **state)
 		memset(s->fx.st[i], 0x10 + (int)i, 10);
 	s->fx.fsw = 3 << 11;
 	s->fx.ftw = 0x08;
-	assert_int_equal(RUN(0x0f, 0x7f, 0x03), DONE); /* movq [rbx], mm0 */
+	assert_int_equal(RUN(0x0f, 0x7f, 0x03), HALTED); /* movq [rbx], mm0 */
 	assert_int_equal(ram[DATA], 0x15);
 	assert_int_equal(s->fx.fsw, 0);
 	assert_int_equal(s->fx.ftw, 0xff);
@@ -410,11 +410,11 @@ static void test_mmx_state(void **state)
 	assert_int_equal(s->fx.st[0][9], 0x15);
 	assert_int_equal(s->fx.st[3][0], 0x10);
 	/* A write sets the exponent's bits. */
-	assert_int_equal(RUN(0x0f, 0x6f, 0xca), DONE); /* movq mm1, mm2 */
+	assert_int_equal(RUN(0x0f, 0x6f, 0xca), HALTED); /* movq mm1, mm2 */
 	assert_int_equal(s->fx.st[1][0], s->fx.st[2][0]);
 	assert_int_equal(s->fx.st[1][8], 0xff);
 	assert_int_equal(s->fx.st[1][9], 0xff);
-	assert_int_equal(RUN(EMMS), DONE);
+	assert_int_equal(RUN(EMMS), HALTED);
 	assert_int_equal(s->fx.ftw, 0);
 	/* A fault leaves all that alone. */
 	s->fx.fsw = 3 << 11;
@@ -428,20 +428,20 @@ static void test_environment(void **state)
 {
 	uint32_t env[27];
 
-	assert_int_equal(RUN(FLD1, FLDZ, 0xdd, 0x33), DONE); /* fnsave [rbx] */
+	assert_int_equal(RUN(FLD1, FLDZ, 0xdd, 0x33), HALTED); /* fnsave [rbx] */
 	memcpy(env, ram + DATA, sizeof(env));
 	assert_int_equal(env[0], 0xffff037f);
 	assert_int_equal(env[1], 0xffff3000);
 	assert_int_equal(env[2], 0xffff1fff); /* R7 valid, R6 zero, the rest empty */
 	assert_int_equal(s->fx.ftw, 0);
 	assert_int_equal(s->fx.fsw, 0);
-	assert_int_equal(RUN(0xdd, 0x23), DONE); /* frstor [rbx] */
+	assert_int_equal(RUN(0xdd, 0x23), HALTED); /* frstor [rbx] */
 	assert_int_equal(s->fx.ftw, 0xc0);
 	assert_int_equal(s->fx.fsw, 0x3000);
 	assert_int_equal(s->fx.st[1][9], 0x3f);
 	/* 16-bit form. */
 	memset(ram + DATA, 0xee, 32);
-	assert_int_equal(RUN(0x66, 0xd9, 0x33), DONE); /* fnstenv [rbx] */
+	assert_int_equal(RUN(0x66, 0xd9, 0x33), HALTED); /* fnstenv [rbx] */
 	assert_int_equal(ram[DATA + 13], 0);
 	assert_int_equal(ram[DATA + 14], 0xee);
 	assert_int_equal(s->fx.fcw & 0x3f, 0x3f);
@@ -481,11 +481,11 @@ static void test_thunks_never_run_out(void **state)
 				at = n++;
 				code[at] = 0;
 				fresh(state);
-				if (run_bytes(code, n) != DONE)
+				if (run_bytes(code, n) != HALTED)
 					continue;
 				for (unsigned imm = 0; imm < 256; imm++) {
 					code[at] = (uint8_t)imm;
-					assert_int_equal(run_bytes(code, n), DONE);
+					assert_int_equal(run_bytes(code, n), HALTED);
 					done++;
 				}
 			}

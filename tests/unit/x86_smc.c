@@ -5,7 +5,7 @@
  * Facts: Intel SDM vol. 3A, 8.1.3 (self- and cross-modifying code). Stores to the instructions that
  * follow take effect at once, which is stronger than the manual asks.
  */
-#include "x86_harness.h"
+#include "x86_flat.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -13,38 +13,37 @@
 #include <string.h>
 #include <cmocka.h>
 
+#define HLT 0xf4
+
 #define CODE  0x30000u
 #define OTHER 0x40000u /* code in another page */
 #define DATA  0x50000u
 
-static struct harness h;
+static struct flat *h;
 
 static int setup(void **state)
 {
-	harness_create(&h, 2, 1 << 20);
+	h = flat_create(2, 1 << 20);
+	flat_small_pages(h);
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	harness_destroy(&h);
+	flat_destroy(h);
 	return 0;
 }
 
 static uint64_t run_rax(uint64_t rip)
 {
-	struct x86_state *s = harness_start(&h, 0, MODE_64, rip);
+	struct x86_state *s = flat_start(h, 0, FLAT_64, rip);
 
 	s->gpr[X86_RBX] = DATA;
-	assert_int_equal(harness_run(&h, 0).reason, X86_EXIT_HALT);
+	assert_int_equal(flat_run(h, 0).exit.reason, X86_EXIT_HALT);
 	return s->gpr[X86_RAX];
 }
 
-#define PUT(gpa, ...)                                                                              \
-	do {                                                                                       \
-		static const uint8_t code_[] = {__VA_ARGS__};                                      \
-		harness_put(&h, gpa, code_, sizeof(code_));                                        \
-	} while (0)
+#define PUT(gpa, ...) FLAT_CODE(h, gpa, __VA_ARGS__)
 
 /* ---- By the processor itself --------------------------------------------------------------------- */
 
@@ -87,14 +86,14 @@ static void test_loop(void **state)
 		HLT,
 	};
 
-	harness_put(&h, CODE, loop, sizeof(loop));
+	flat_write(h, CODE, loop, sizeof(loop));
 	assert_int_equal(run_rax(CODE), 200 * 201 / 2);
 }
 
 /* Code in a page of its own, called through a link or the jump cache, written by its caller. */
 static void test_other_page(void **state)
 {
-	struct x86_state *s = harness_start(&h, 0, MODE_64, CODE);
+	struct x86_state *s = flat_start(h, 0, FLAT_64, CODE);
 	static const uint8_t caller[] = {
 		0x31, 0xed,		      /* xor ebp, ebp */
 		0xb9, 100, 0, 0, 0,	      /* mov ecx, 100 */
@@ -106,28 +105,28 @@ static void test_other_page(void **state)
 		HLT,
 	};
 
-	harness_put(&h, CODE, caller, sizeof(caller));
+	flat_write(h, CODE, caller, sizeof(caller));
 	PUT(OTHER, 0xb8, 0, 0, 0, 0, 0xc3);
 	s->gpr[X86_RBX] = OTHER;
-	assert_int_equal(harness_run(&h, 0).reason, X86_EXIT_HALT);
+	assert_int_equal(flat_run(h, 0).exit.reason, X86_EXIT_HALT);
 	assert_int_equal(s->gpr[X86_RBP], 100 * 101 / 2);
 }
 
 /* The same memory under two addresses: written through one, executed through the other. */
 static void test_alias(void **state)
 {
-	harness_page(&h, DATA, OTHER);
+	flat_map_page(h, DATA, OTHER);
 	/* call OTHER; mov byte [DATA + 1], 9; call OTHER; hlt */
 	PUT(CODE, 0xe8, 0xfb, 0xff, 0, 0, 0xc6, 0x43, 1, 9, 0xe8, 0xf2, 0xff, 0, 0, HLT);
 	PUT(OTHER, 0xb8, 1, 0, 0, 0, 0xc3);
 	assert_int_equal(run_rax(CODE), 9);
-	harness_page(&h, DATA, DATA);
+	flat_map_page(h, DATA, DATA);
 }
 
 /* A write that crosses from a data page into a code page. */
 static void test_write_across(void **state)
 {
-	harness_page(&h, CODE + 0x1000, CODE + 0x1000);
+	flat_map_page(h, CODE + 0x1000, CODE + 0x1000);
 	PUT(CODE + 0x2000, 0xb8, 0x11, 0, 0, 0, HLT); /* mov eax, 0x11; hlt */
 	assert_int_equal(run_rax(CODE + 0x2000), 0x11);
 	/* mov dword [CODE + 0x1ffe], 0x22b80000: the opcode again, and the immediate's low byte */
@@ -143,8 +142,8 @@ static void test_written(void **state)
 	for (unsigned i = 0; i < 100; i++) {
 		uint8_t code[] = {0xb8, (uint8_t)i, 0, 0, 0, HLT};
 
-		memcpy(h.ram + CODE, code, sizeof(code));
-		x86_machine_written(h.machine, CODE + 1, 1);
+		memcpy(h->ram + CODE, code, sizeof(code));
+		x86_machine_written(h->machine, CODE + 1, 1);
 		assert_int_equal(run_rax(CODE), i);
 	}
 }
@@ -157,11 +156,11 @@ static void test_remapped(void **state)
 	PUT(CODE, 0xb8, 1, 0, 0, 0, HLT);
 	assert_int_equal(run_rax(CODE), 1);
 	memcpy(page, (uint8_t[]){0xb8, 2, 0, 0, 0, HLT}, 6);
-	assert_int_equal(x86_machine_map(h.machine, CODE, page, sizeof(page),
+	assert_int_equal(x86_machine_map(h->machine, CODE, page, sizeof(page),
 				 X86_MAP_READ | X86_MAP_WRITE | X86_MAP_EXEC),
 		0);
 	assert_int_equal(run_rax(CODE), 2);
-	assert_int_equal(x86_machine_map(h.machine, CODE, h.ram + CODE, 4096,
+	assert_int_equal(x86_machine_map(h->machine, CODE, h->ram + CODE, 4096,
 				 X86_MAP_READ | X86_MAP_WRITE | X86_MAP_EXEC),
 		0);
 	assert_int_equal(run_rax(CODE), 1);
@@ -183,14 +182,14 @@ static void *run_second(void *arg)
 }
 
 /* Runs both until both halt; vcpu 0 on this thread. */
-static void run_both(struct harness *both)
+static void run_both(struct flat *both)
 {
 	struct second t = {.vcpu = both->vcpu[1]};
 	pthread_t thread;
 
 	x86_vcpu_changed(t.vcpu);
 	assert_int_equal(pthread_create(&thread, NULL, run_second, &t), 0);
-	assert_int_equal(harness_run(both, 0).reason, X86_EXIT_HALT);
+	assert_int_equal(flat_run(both, 0).exit.reason, X86_EXIT_HALT);
 	pthread_join(thread, NULL);
 	assert_int_equal(t.exit.reason, X86_EXIT_HALT);
 }
@@ -237,17 +236,17 @@ static void test_protocol(void **state)
 	};
 	struct x86_state *s[2];
 
-	harness_put(&h, CODE, runner, sizeof(runner));
-	harness_put(&h, CODE + 0x1000, writer, sizeof(writer));
+	flat_write(h, CODE, runner, sizeof(runner));
+	flat_write(h, CODE + 0x1000, writer, sizeof(writer));
 	PUT(OTHER, 0xb8, 0, 0, 0, 0, 0xc3);
-	memset(h.ram + DATA, 0, 128);
+	memset(h->ram + DATA, 0, 128);
 	for (unsigned i = 0; i < 2; i++) {
-		s[i] = harness_start(&h, i, MODE_64, CODE + i * 0x1000);
+		s[i] = flat_start(h, i, FLAT_64, CODE + i * 0x1000);
 		s[i]->gpr[X86_RBX] = DATA;
 		s[i]->gpr[X86_RBP] = OTHER;
 		s[i]->gpr[X86_RDX] = ROUNDS;
 	}
-	run_both(&h);
+	run_both(h);
 	assert_int_equal(s[0]->gpr[X86_RDI], ROUNDS);
 	assert_int_equal(s[1]->gpr[X86_RCX], ROUNDS);
 }
@@ -279,17 +278,17 @@ static void test_racing_store(void **state)
 	};
 	struct x86_state *s[2];
 
-	harness_put(&h, CODE, runner, sizeof(runner));
-	harness_put(&h, CODE + 0x1000, writer, sizeof(writer));
+	flat_write(h, CODE, runner, sizeof(runner));
+	flat_write(h, CODE + 0x1000, writer, sizeof(writer));
 	PUT(OTHER + 3, 0xb8, 0, 0, 0, 0, 0xc3);
-	memset(h.ram + DATA, 0, 128);
+	memset(h->ram + DATA, 0, 128);
 	for (unsigned i = 0; i < 2; i++) {
-		s[i] = harness_start(&h, i, MODE_64, CODE + i * 0x1000);
+		s[i] = flat_start(h, i, FLAT_64, CODE + i * 0x1000);
 		s[i]->gpr[X86_RBX] = DATA;
 	}
 	s[0]->gpr[X86_RBP] = OTHER + 3;
 	s[1]->gpr[X86_RBP] = OTHER + 4;
-	run_both(&h);
+	run_both(h);
 	assert_int_equal(s[0]->gpr[X86_RSI], 1); /* saw the end, and nothing wrong before */
 	assert_int_equal(s[0]->gpr[X86_RAX], 0); /* an even number of changes */
 }
@@ -301,32 +300,32 @@ static void test_racing_store(void **state)
 /* Both processors run through more code than the cache holds, again and again. */
 static void test_small_cache(void **state)
 {
-	struct harness small;
+	struct flat *small = flat_create(2, 64 << 10);
 	struct x86_state *s[2];
 	/* Function i at CODE + 16 i: add rax, i; jmp to the next one. The last decrements RCX. */
 	static const uint8_t function[] = {0x48, 0x05, 0, 0, 0, 0, 0xeb, 0x08};
 	static const uint8_t last[] = {0x48, 0xff, 0xc9, 0x74, 0x02, 0xff, 0xe3, HLT};
 	uint64_t sum = 0;
 
-	harness_create(&small, 2, 64 << 10);
+	flat_small_pages(small);
 	for (unsigned i = 0; i < FUNCTIONS; i++) {
-		uint8_t *at = small.ram + CODE + i * 16;
+		uint8_t *at = small->ram + CODE + i * 16;
 
 		memcpy(at, function, sizeof(function));
 		memcpy(at + 2, &i, 4);
 		sum += i;
 	}
-	memcpy(small.ram + CODE + FUNCTIONS * 16, last, sizeof(last));
+	memcpy(small->ram + CODE + FUNCTIONS * 16, last, sizeof(last));
 	for (unsigned i = 0; i < 2; i++) {
-		s[i] = harness_start(&small, i, MODE_64, CODE);
+		s[i] = flat_start(small, i, FLAT_64, CODE);
 		s[i]->gpr[X86_RBX] = CODE;
 		s[i]->gpr[X86_RCX] = 30;
 	}
-	run_both(&small);
+	run_both(small);
 	assert_int_equal(s[0]->gpr[X86_RAX], sum * 30);
 	assert_int_equal(s[1]->gpr[X86_RAX], sum * 30);
-	assert_in_range(x86_machine_code_bytes(small.machine), 1, 64 << 10);
-	harness_destroy(&small);
+	assert_in_range(x86_machine_code_bytes(small->machine), 1, 64 << 10);
+	flat_destroy(small);
 }
 
 int main(void)

@@ -484,14 +484,8 @@ static void test_stop_in_string(void **state)
 
 static int create(void **state)
 {
-	*state = flat_create(FLAT_VCPUS);
+	*state = flat_create(FLAT_VCPUS, FLAT_CACHE);
 	flat_identity(*state, TABLES);
-	return 0;
-}
-
-static int destroy(void **state)
-{
-	flat_destroy(*state);
 	return 0;
 }
 
@@ -511,5 +505,5 @@ int main(void)
 		cmocka_unit_test(test_stop_in_string),
 	};
 
-	return cmocka_run_group_tests(tests, create, destroy);
+	return cmocka_run_group_tests(tests, create, flat_teardown);
 }

@@ -294,18 +294,12 @@ static void test_bound(void **state)
 
 static int create(void **state)
 {
-	*state = flat_create(1);
+	flat_setup(state);
 	flat_identity(*state, TABLES);
 	return 0;
 }
 
-static int destroy(void **state)
-{
-	flat_destroy(*state);
-	return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, create, destroy)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, create, flat_teardown)
 
 int main(void)
 {

@@ -27,7 +27,7 @@ static void test_fxsave(void **state)
 
 	fill_state();
 	memset(area, 0xee, sizeof(*area));
-	assert_int_equal(RUN(FXSAVE), DONE);
+	assert_int_equal(RUN(FXSAVE), HALTED);
 	before = s->fx;
 	assert_memory_equal(area, &before, offsetof(struct x86_fx, reserved1));
 	assert_int_equal(area->mxcsr_mask, 0xffff);
@@ -35,10 +35,10 @@ static void test_fxsave(void **state)
 		assert_int_equal(area->reserved1[i], 0xee);
 	fresh(state);
 	memcpy(area, &before, sizeof(before));
-	assert_int_equal(RUN(FXRSTOR), DONE);
+	assert_int_equal(RUN(FXRSTOR), HALTED);
 	assert_memory_equal(&s->fx, &before, offsetof(struct x86_fx, reserved1));
 	/* Without REX.W the pointers have 32 bits. */
-	assert_int_equal(RUN(0x0f, 0xae, 0x03), DONE);
+	assert_int_equal(RUN(0x0f, 0xae, 0x03), HALTED);
 	assert_int_equal(area->fip, 0x56789abc);
 	/* Reserved bits of MXCSR; nothing is taken then. */
 	area->mxcsr = 0x10000;
@@ -65,7 +65,7 @@ static void test_xsave(void **state)
 	memset(area, 0xee, sizeof(*area));
 	area->xstate_bv = 0;
 	s->gpr[X86_RAX] = 1;
-	assert_int_equal(RUN(XSAVE), DONE);
+	assert_int_equal(RUN(XSAVE), HALTED);
 	assert_int_equal(area->xstate_bv, 1);
 	assert_int_equal(area->xcomp_bv, 0xeeeeeeeeeeeeeeee);
 	assert_int_equal(area->legacy.fcw, 0x27f);
@@ -73,7 +73,7 @@ static void test_xsave(void **state)
 	assert_int_equal(area->legacy.xmm[0][0], 0xee);
 	s->gpr[X86_RAX] = ~0u;
 	s->gpr[X86_RDX] = ~0u;
-	assert_int_equal(RUN(XSAVE), DONE);
+	assert_int_equal(RUN(XSAVE), HALTED);
 	assert_int_equal(area->xstate_bv, 3);
 	assert_int_equal(area->legacy.mxcsr, 0x1fa0);
 	assert_int_equal(area->legacy.xmm[15][0], 0x4f);
@@ -81,10 +81,10 @@ static void test_xsave(void **state)
 	s->gpr[X86_RAX] = 3;
 	s->gpr[X86_RDX] = 0;
 	memset(s->fx.xmm, 0, sizeof(s->fx.xmm));
-	assert_int_equal(RUN(XSAVEOPT), DONE);
+	assert_int_equal(RUN(XSAVEOPT), HALTED);
 	assert_int_equal(area->xstate_bv, 1);
 	assert_int_equal(area->legacy.xmm[15][0], 0x4f);
-	assert_int_equal(RUN(XSAVE), DONE);
+	assert_int_equal(RUN(XSAVE), HALTED);
 	assert_int_equal(area->legacy.xmm[15][0], 0);
 	s->cr4 &= ~X86_CR4_OSXSAVE;
 	assert_int_equal(RUN(XSAVE), X86_VEC_UD);
@@ -97,12 +97,12 @@ static void test_xrstor(void **state)
 
 	fill_state();
 	before = s->fx;
-	assert_int_equal(RUN(XSAVE), DONE);
+	assert_int_equal(RUN(XSAVE), HALTED);
 	/* x87 from memory, SSE initial; in the standard form MXCSR is loaded all the same. */
 	area->xstate_bv = 1;
 	area->legacy.mxcsr = 0x5f80;
 	area->legacy.fcw = 0x37f;
-	assert_int_equal(RUN(XRSTOR), DONE);
+	assert_int_equal(RUN(XRSTOR), HALTED);
 	assert_int_equal(s->fx.fcw, 0x37f);
 	assert_memory_equal(s->fx.st, before.st, sizeof(before.st));
 	assert_int_equal(s->fx.xmm[7][3], 0);
@@ -111,7 +111,7 @@ static void test_xrstor(void **state)
 	s->fx = before;
 	area->xstate_bv = 0;
 	s->gpr[X86_RAX] = 1;
-	assert_int_equal(RUN(XRSTOR), DONE);
+	assert_int_equal(RUN(XRSTOR), HALTED);
 	assert_int_equal(s->fx.ftw, 0);
 	assert_int_equal(s->fx.st[0][0], 0);
 	assert_memory_equal(s->fx.xmm, before.xmm, sizeof(before.xmm));
@@ -124,7 +124,7 @@ static void test_xrstor_checks(void **state)
 	struct x86_fx before;
 
 	fill_state();
-	assert_int_equal(RUN(XSAVE), DONE);
+	assert_int_equal(RUN(XSAVE), HALTED);
 	before = s->fx;
 #define REFUSED(change)                                                                            \
 	do {                                                                                       \
@@ -142,7 +142,7 @@ static void test_xrstor_checks(void **state)
 	REFUSED(area->xcomp_bv = 1ul << 63 | 1); /* SSE is present but not laid out */
 	REFUSED((area->xcomp_bv = 1ul << 63 | 3, area->reserved[5] = 1));
 #undef REFUSED
-	assert_int_equal(RUN(XRSTOR), DONE);
+	assert_int_equal(RUN(XRSTOR), HALTED);
 }
 
 static void test_xsavec(void **state)
@@ -155,17 +155,17 @@ static void test_xsavec(void **state)
 	memset(s->fx.xmm, 0, sizeof(s->fx.xmm));
 	memset(area, 0xee, sizeof(*area));
 	/* A MXCSR that is not initial makes SSE count. */
-	assert_int_equal(RUN(XSAVEC), DONE);
+	assert_int_equal(RUN(XSAVEC), HALTED);
 	assert_int_equal(area->xstate_bv, 3);
 	assert_int_equal(area->xcomp_bv, 1ul << 63 | 3);
 	s->fx.mxcsr = 0x1f80;
 	memset(area, 0xee, sizeof(*area));
-	assert_int_equal(RUN(XSAVEC), DONE);
+	assert_int_equal(RUN(XSAVEC), HALTED);
 	assert_int_equal(area->xstate_bv, 1);
 	assert_int_equal(area->legacy.mxcsr, 0xeeeeeeee);
 	memset(area->reserved, 0, sizeof(area->reserved));
 	s->fx = before;
-	assert_int_equal(RUN(XRSTOR), DONE);
+	assert_int_equal(RUN(XRSTOR), HALTED);
 	assert_int_equal(s->fx.mxcsr, 0x1f80);
 	assert_int_equal(s->fx.xmm[3][3], 0);
 	assert_memory_equal(s->fx.st, before.st, sizeof(before.st));
@@ -174,11 +174,11 @@ static void test_xsavec(void **state)
 static void test_xcr(void **state)
 {
 	s->gpr[X86_RCX] = 0;
-	assert_int_equal(RUN(XGETBV), DONE);
+	assert_int_equal(RUN(XGETBV), HALTED);
 	assert_int_equal(s->gpr[X86_RAX], 3);
 	assert_int_equal(s->gpr[X86_RDX], 0);
 	s->gpr[X86_RCX] = 1;
-	assert_int_equal(RUN(0x66, 0x0f, 0x76, 0xc0, XGETBV), DONE); /* pcmpeqd xmm0, xmm0 */
+	assert_int_equal(RUN(0x66, 0x0f, 0x76, 0xc0, XGETBV), HALTED); /* pcmpeqd xmm0, xmm0 */
 	assert_int_equal(s->gpr[X86_RAX], 2);
 	s->gpr[X86_RCX] = 2;
 	assert_int_equal(RUN(XGETBV), X86_VEC_GP);
@@ -186,7 +186,7 @@ static void test_xcr(void **state)
 	s->gpr[X86_RCX] = 0;
 	for (uint64_t value = 0; value < 16; value++) {
 		s->gpr[X86_RAX] = value;
-		assert_int_equal(RUN(XSETBV), value == 1 || value == 3 ? DONE : X86_VEC_GP);
+		assert_int_equal(RUN(XSETBV), value == 1 || value == 3 ? HALTED : X86_VEC_GP);
 	}
 	s->gpr[X86_RAX] = 3;
 	s->gpr[X86_RDX] = 1;
