@@ -281,13 +281,19 @@ static inline void x86_attend(struct x86_vcpu *c, uint32_t bits)
 
 #define X86_OP(name) static void name(struct x86_vcpu *c, const struct x86_op *o)
 
+/* Whoever drops a block changes its operations under those who are inside it: block.c. */
+static inline x86_op_fn x86_op_function(const struct x86_op *o)
+{
+	return __atomic_load_n(&o->fn, __ATOMIC_RELAXED);
+}
+
 /* The next operation of the block. */
-#define NEXT return o[1].fn(c, o + 1)
+#define NEXT return x86_op_function(o + 1)(c, o + 1)
 
 static inline void x86_enter_block(struct x86_vcpu *c, struct x86_block *b)
 {
 #if X86_TAIL_CALLS
-	return b->ops[0].fn(c, b->ops);
+	return x86_op_function(b->ops)(c, b->ops);
 #else
 	c->next_op = b->ops;
 #endif

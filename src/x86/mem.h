@@ -128,7 +128,8 @@ static inline void x86_rmw_rest(struct x86_vcpu *c, const struct x86_op *o)
 		struct x86_tlb_entry *e = x86_tlb_slot(c, va);                                     \
                                                                                                    \
 		if (likely(e->tag_r == x86_tlb_tag(c, va, bits / 8)))                              \
-			return *(volatile uint##bits##_t *)(va + e->addend);                       \
+			return __atomic_load_n(                                                    \
+				(uint##bits##_t *)(va + e->addend), __ATOMIC_RELAXED);             \
 		return (uint##bits##_t)x86_load_miss(c, o, va, bits / 8);                          \
 	}                                                                                          \
 	static inline void x86_store##bits(                                                        \
@@ -137,7 +138,8 @@ static inline void x86_rmw_rest(struct x86_vcpu *c, const struct x86_op *o)
 		struct x86_tlb_entry *e = x86_tlb_slot(c, va);                                     \
                                                                                                    \
 		if (likely(e->tag_w == x86_tlb_tag(c, va, bits / 8)))                              \
-			*(volatile uint##bits##_t *)(va + e->addend) = value;                      \
+			__atomic_store_n((uint##bits##_t *)(va + e->addend), value,                \
+				__ATOMIC_RELAXED);                                                 \
 		else                                                                               \
 			x86_store_miss(c, o, va, bits / 8, value);                                 \
 	}

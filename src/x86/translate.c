@@ -312,9 +312,10 @@ static unsigned window_read(struct window *w, unsigned at)
 
 	if (there > w->more_len)
 		there = w->more_len;
-	memcpy(w->copy, w->host + at, here);
-	if (there)
-		memcpy(w->copy + here, w->more, there);
+	for (unsigned i = 0; i < here; i++)
+		w->copy[i] = __atomic_load_n(&w->host[at + i], __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < there; i++)
+		w->copy[here + i] = __atomic_load_n(&w->more[i], __ATOMIC_RELAXED);
 	return here + there;
 }
 
