@@ -37,6 +37,7 @@ static const char help[] =
 	"  --serial unix:PATH  COM1 is a socket, for one client at a time\n"
 	"  --engine NAME       kvm, software, or auto (the default: kvm where it is of use)\n"
 	"  --restart           when the guest resets the machine, start it again\n"
+	"  --invariant-tsc     let the guest rely on its time-stamp counter\n"
 	"  --name NAME         what messages call the machine (default: the kernel's file name)\n"
 	"  --stats FILE        write figures about the run to a file when it ends\n"
 	"  --verbose           say more about what happens\n"
@@ -55,6 +56,7 @@ enum option_code {
 	OPT_SERIAL,
 	OPT_ENGINE,
 	OPT_RESTART,
+	OPT_INVARIANT_TSC,
 	OPT_NAME,
 	OPT_STATS,
 	OPT_VERBOSE,
@@ -70,6 +72,7 @@ static const struct option options[] = {
 	{"serial", required_argument, NULL, OPT_SERIAL},
 	{"engine", required_argument, NULL, OPT_ENGINE},
 	{"restart", no_argument, NULL, OPT_RESTART},
+	{"invariant-tsc", no_argument, NULL, OPT_INVARIANT_TSC},
 	{"name", required_argument, NULL, OPT_NAME},
 	{"stats", required_argument, NULL, OPT_STATS},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
@@ -171,6 +174,9 @@ static bool parse_option(int code, struct worker_config *config, const char **st
 		return parse_engine(optarg, &config->engine);
 	case OPT_RESTART:
 		config->restart = true;
+		return true;
+	case OPT_INVARIANT_TSC:
+		config->invariant_tsc = true;
 		return true;
 	case OPT_NAME:
 		config->name = optarg;

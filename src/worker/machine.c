@@ -96,6 +96,22 @@ static bool choose_engine(enum worker_engine engine)
 	return false;
 }
 
+/* AccessTscInvariantControls of the TLFS: a partition has it only when its client asks. */
+static HRESULT offer_invariant_tsc(struct machine *m)
+{
+	WHV_CAPABILITY capability = {0};
+	WHV_PARTITION_PROPERTY features = {0};
+	UINT32 written;
+	HRESULT hr = WHvGetCapability(WHvCapabilityCodeProcessorFeaturesBanks, &capability,
+		sizeof(capability), &written);
+
+	if (FAILED(hr))
+		return hr;
+	features.ProcessorFeaturesBanks = capability.ProcessorFeaturesBanks;
+	features.ProcessorFeaturesBanks.Bank1.TscInvariantSupport = 1;
+	return set_property(m, WHvPartitionPropertyCodeProcessorFeaturesBanks, &features);
+}
+
 static HRESULT create_partition(struct machine *m)
 {
 	WHV_PARTITION_PROPERTY count = {.ProcessorCount = m->config->processors};
@@ -115,6 +131,8 @@ static HRESULT create_partition(struct machine *m)
 		hr = set_property(m, WHvPartitionPropertyCodeExtendedVmExits, &exits);
 	if (SUCCEEDED(hr))
 		hr = set_property(m, WHvPartitionPropertyCodeX64MsrExitBitmap, &msrs);
+	if (SUCCEEDED(hr) && m->config->invariant_tsc)
+		hr = offer_invariant_tsc(m);
 	if (SUCCEEDED(hr))
 		hr = WHvSetupPartition(m->partition);
 	if (SUCCEEDED(hr))

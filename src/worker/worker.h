@@ -49,7 +49,8 @@ struct worker_config {
 	enum worker_serial serial;
 	int serial_fd;
 	const char *serial_path;
-	bool restart; /* start again when the guest resets */
+	bool restart;	    /* start again when the guest resets */
+	bool invariant_tsc; /* offer the guest the control that makes its TSC invariant */
 	int stats_fd; /* -1: none; gets one "key value" line a figure when the machine ends */
 };
 
