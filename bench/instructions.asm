@@ -1,32 +1,41 @@
-; instructions.asm - a loop whose instructions are counted, for bench/boot: loads, stores,
+; instructions.asm - a program whose instructions are counted, for bench/boot: loads, stores,
 ; arithmetic, shifts, calls and branches in about the mix that compiled code has. Between the words
-; "begin" and "end" it executes as many instructions as it says.
-%include "pc.inc"
+; COUNT-BEGIN and COUNT-END it executes as many instructions as it says.
+
+	bits 64
+
+SYS_WRITE	equ 1
+SYS_EXIT	equ 60
+STDOUT		equ 1
 
 ROUNDS		equ 20000000
-PER_ROUND	equ 30			; in the loop below, with the two of the function's end
+PER_ROUND	equ 30			; in the loop below, with those of the function
 
-start:
-	mov esi, text_count
-	call print
-	mov eax, ROUNDS
-	mov edx, PER_ROUND
-	mul edx
-	call print_hex
-	mov esi, text_begin
-	call print
+%macro say 2
+	mov eax, SYS_WRITE
+	mov edi, STDOUT
+	lea rsi, [rel %1]
+	mov edx, %2
+	syscall
+%endmacro
 
+%defstr COUNT_TEXT %eval(ROUNDS * PER_ROUND)
+
+	section .text
+	global _start
+_start:
+	say text_begin, text_begin_end - text_begin
 	mov ecx, ROUNDS
-	mov ebx, table
+	lea rbx, [rel table]
 	xor edi, edi
 	align 16
 .round:
-	mov eax, [ebx + edi * 4]	; 1
-	add eax, ecx
-	mov edx, eax
-	shr edx, 3
-	xor eax, edx
-	mov [ebx + edi * 4], eax
+	mov rax, [rbx + rdi * 8]	; 1
+	add rax, rcx
+	mov rdx, rax
+	shr rdx, 3
+	xor rax, rdx
+	mov [rbx + rdi * 8], rax
 	test eax, 1
 	jz .even			; 8
 	nop				; both ways are three instructions long
@@ -37,37 +46,39 @@ start:
 	nop
 	nop
 .joined:
-	push eax			; 12
-	call mix			; 13, with five in the function: 18
-	pop edx
-	add eax, edx
-	lea edx, [eax + edi * 2 + 7]
-	cmp edx, eax
-	sbb esi, esi
-	and esi, edx
+	push rax			; 12
+	call mix			; 13, and five there: 18
+	pop rdx
+	add rax, rdx
+	lea rdx, [rax + rdi * 2 + 7]
+	cmp rdx, rax
+	sbb rsi, rsi
+	and rsi, rdx
 	movzx edx, al
 	imul edx, edx, 13
 	inc edi
 	and edi, 255			; 28
 	dec ecx
 	jnz .round			; 30
-
-	mov esi, text_end
-	jmp print
+	say text_end, text_end_end - text_end
+	mov eax, SYS_EXIT
+	xor edi, edi
+	syscall
 
 	align 16
 mix:
-	mov eax, [esp + 4]
-	rol eax, 5
-	sub eax, 0x61c88647
-	not eax
+	mov rax, [rsp + 8]
+	rol rax, 5
+	sub rax, 0x61c88647
+	not rax
 	ret
 
 	section .rodata
-text_count:	db "count ", 0
-text_begin:	db 10, "begin", 10, 0
-text_end:	db "end", 10, 0
+text_begin:	db "count ", COUNT_TEXT, 10, "COUNT-BEGIN", 10
+text_begin_end:
+text_end:	db "COUNT-END", 10
+text_end_end:
 
 	section .bss
 	align 64
-table:	resd 256
+table:	resq 256
