@@ -15,7 +15,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* ---- Registers of the address width (16, 32 or 64 bits) ------------------------------------------ */
+/* ---- Registers of the address width (16, 32 or 64 bits) ------------------------------------- */
 
 INLINE uint64_t get(const struct x86_vcpu *c, enum x86_gpr r, unsigned width)
 {
@@ -48,7 +48,7 @@ INLINE uint64_t element(struct x86_vcpu *c, const struct x86_op *o, unsigned wid
 	return x86_segment_address(c, o, seg, offset, size, write);
 }
 
-/* ---- Elements ---------------------------------------------------------------------------------- */
+/* ---- Elements ------------------------------------------------------------------------------- */
 
 INLINE uint64_t load(struct x86_vcpu *c, const struct x86_op *o, uint64_t va, unsigned size)
 {
@@ -120,7 +120,7 @@ INLINE uint16_t compare(uint64_t a, uint64_t b, unsigned size)
 	return fl;
 }
 
-/* ---- Runs -------------------------------------------------------------------------------------- */
+/* ---- Runs ----------------------------------------------------------------------------------- */
 
 /*
  * How many of @n elements at @offset of @seg, whose linear address is @va, can be done in one run;
@@ -186,243 +186,183 @@ INLINE uint64_t run_limit(struct x86_vcpu *c, uint64_t n)
 		}                                                                                  \
 	} while (0)
 
-/* The source of the current operation: segment o->seg at rSI; the destination: ES at rDI. */
-#define FROM get(c, X86_RSI, width)
-#define TO   get(c, X86_RDI, width)
+/* ---- The instructions ----------------------------------------------------------------------- */
 
-INLINE void rep_movs(struct x86_vcpu *c, const struct x86_op *o, unsigned size, unsigned width)
+enum string {
+	MOVS,
+	STOS,
+	LODS,
+	CMPS,
+	SCAS,
+	STRINGS,
+};
+
+/* The source is at rSI in segment o->seg, the destination at rDI in ES. */
+INLINE bool has_source(enum string kind)
 {
-	const bool down = goes_down(c);
-	const int64_t step = down ? -(int64_t)size : (int64_t)size;
-	uint64_t n;
-
-	while ((n = get(c, X86_RCX, width))) {
-		uint64_t from = element(c, o, width, o->seg, FROM, size, false);
-		uint64_t to = element(c, o, width, X86_ES, TO, size, true);
-		uint64_t run = run_length(c, width, down, o->seg, FROM, from, size, run_limit(c, n));
-		void *src, *dst;
-
-		run = run_length(c, width, down, X86_ES, TO, to, size, run);
-		src = x86_host_r(c, from, size);
-		dst = x86_host_w(c, to, size);
-		if (likely(run && src && dst)) {
-			uint64_t left = run;
-
-			HOST_SIZED(size, "rep movs", "", "+D"(dst), "+S"(src), "+c"(left) :);
-		} else {
-			run = 1;
-			store(c, o, to, size, load(c, o, from, size));
-		}
-		advance(c, X86_RSI, width, (int64_t)run * step);
-		advance(c, X86_RDI, width, (int64_t)run * step);
-		advance(c, X86_RCX, width, -(int64_t)run);
-		if (run == n)
-			break;
-		ATTEND_BETWEEN_RUNS
-	}
-	NEXT;
+	return kind == MOVS || kind == LODS || kind == CMPS;
 }
 
-INLINE void rep_stos(struct x86_vcpu *c, const struct x86_op *o, unsigned size, unsigned width)
+INLINE bool has_destination(enum string kind)
 {
-	const bool down = goes_down(c);
-	const int64_t step = down ? -(int64_t)size : (int64_t)size;
-	uint64_t n;
-
-	while ((n = get(c, X86_RCX, width))) {
-		uint64_t to = element(c, o, width, X86_ES, TO, size, true);
-		uint64_t run = run_length(c, width, down, X86_ES, TO, to, size, run_limit(c, n));
-		void *dst = x86_host_w(c, to, size);
-
-		if (likely(run && dst)) {
-			uint64_t left = run;
-
-			HOST_SIZED(size, "rep stos", "",
-				"+D"(dst), "+c"(left) : "a"(c->s.gpr[X86_RAX]));
-		} else {
-			run = 1;
-			store(c, o, to, size, c->s.gpr[X86_RAX]);
-		}
-		advance(c, X86_RDI, width, (int64_t)run * step);
-		advance(c, X86_RCX, width, -(int64_t)run);
-		if (run == n)
-			break;
-		ATTEND_BETWEEN_RUNS
-	}
-	NEXT;
+	return kind != LODS;
 }
 
-/* Every element is read, as a device's register may want, though only the last stays. */
-INLINE void rep_lods(struct x86_vcpu *c, const struct x86_op *o, unsigned size, unsigned width)
+INLINE bool writes(enum string kind)
+{
+	return kind == MOVS || kind == STOS;
+}
+
+INLINE bool compares(enum string kind)
+{
+	return kind == CMPS || kind == SCAS;
+}
+
+/* Linear addresses of the operands that @kind has. */
+struct operands {
+	uint64_t from, to;
+};
+
+INLINE struct operands locate(
+	struct x86_vcpu *c, const struct x86_op *o, enum string kind, unsigned size, unsigned width)
+{
+	struct operands at = {0};
+
+	if (has_source(kind))
+		at.from = element(c, o, width, o->seg, get(c, X86_RSI, width), size, false);
+	if (has_destination(kind))
+		at.to = element(c, o, width, X86_ES, get(c, X86_RDI, width), size, writes(kind));
+	return at;
+}
+
+INLINE void move_on(struct x86_vcpu *c, enum string kind, unsigned width, int64_t bytes)
+{
+	if (has_source(kind))
+		advance(c, X86_RSI, width, bytes);
+	if (has_destination(kind))
+		advance(c, X86_RDI, width, bytes);
+}
+
+INLINE int64_t step(const struct x86_vcpu *c, unsigned size)
+{
+	return goes_down(c) ? -(int64_t)size : (int64_t)size;
+}
+
+/* One element, wherever it is. */
+INLINE void one(struct x86_vcpu *c, const struct x86_op *o, enum string kind, unsigned size,
+	struct operands at)
+{
+	uint64_t left;
+
+	switch (kind) {
+	case MOVS:
+		return store(c, o, at.to, size, load(c, o, at.from, size));
+	case STOS:
+		return store(c, o, at.to, size, c->s.gpr[X86_RAX]);
+	case LODS:
+		return set_accumulator(c, size, load(c, o, at.from, size));
+	case CMPS:
+		left = load(c, o, at.from, size);
+		c->fl = compare(left, load(c, o, at.to, size), size);
+		return;
+	default:
+		c->fl = compare(c->s.gpr[X86_RAX], load(c, o, at.to, size), size);
+	}
+}
+
+/* A comparison that ends when ZF is @until. */
+#define HOST_COMPARE(insn, ...)                                                                    \
+	do {                                                                                       \
+		if (until)                                                                         \
+			HOST_SIZED(size, "repne " insn, X86_ASM_SAVE_FLAGS, __VA_ARGS__);          \
+		else                                                                               \
+			HOST_SIZED(size, "repe " insn, X86_ASM_SAVE_FLAGS, __VA_ARGS__);           \
+	} while (0)
+
+/*
+ * Up to @n elements by the host's instruction; returns how many. LODS reads every one, as a
+ * device's register may want, though only the last stays.
+ */
+INLINE uint64_t run_on_host(struct x86_vcpu *c, enum string kind, bool until, unsigned size,
+	const void *src, void *dst, uint64_t n)
 {
 	const bool down = goes_down(c);
-	const int64_t step = down ? -(int64_t)size : (int64_t)size;
-	uint64_t n;
+	uint64_t left = n, acc = c->s.gpr[X86_RAX];
 
-	while ((n = get(c, X86_RCX, width))) {
-		uint64_t from = element(c, o, width, o->seg, FROM, size, false);
-		uint64_t run = run_length(c, width, down, o->seg, FROM, from, size, run_limit(c, n));
-		void *src = x86_host_r(c, from, size);
-
-		if (likely(run && src)) {
-			uint64_t left = run;
-
-			HOST_SIZED(size, "rep lods", "",
-				"+S"(src), "+c"(left), "+a"(c->s.gpr[X86_RAX]) :);
-		} else {
-			run = 1;
-			set_accumulator(c, size, load(c, o, from, size));
-		}
-		advance(c, X86_RSI, width, (int64_t)run * step);
-		advance(c, X86_RCX, width, -(int64_t)run);
-		if (run == n)
-			break;
-		ATTEND_BETWEEN_RUNS
+	switch (kind) {
+	case MOVS:
+		HOST_SIZED(size, "rep movs", "", "+D"(dst), "+S"(src), "+c"(left) :);
+		return n;
+	case STOS:
+		HOST_SIZED(size, "rep stos", "", "+D"(dst), "+c"(left) : "a"(acc));
+		return n;
+	case LODS:
+		HOST_SIZED(size, "rep lods", "", "+S"(src), "+c"(left), "+a"(acc) :);
+		c->s.gpr[X86_RAX] = acc;
+		return n;
+	case CMPS:
+		HOST_COMPARE("cmps", "+D"(dst), "+S"(src), "+c"(left), "=&a"(acc) :);
+		break;
+	default:
+		HOST_COMPARE("scas", "+D"(dst), "+c"(left), "+a"(acc) :);
 	}
-	NEXT;
+	c->fl = (uint16_t)acc;
+	return n - left;
 }
 
 /*
- * The comparisons end when ZF is @until. A fault in the middle finds the flags of the last
+ * @until: the ZF that ends a comparison. A fault in the middle finds the flags of the last
  * comparison, as on the processors that do not restore those from before the instruction.
  */
-INLINE void rep_cmps(struct x86_vcpu *c, const struct x86_op *o, unsigned size, unsigned width,
-	bool until)
+INLINE void repeated(struct x86_vcpu *c, const struct x86_op *o, enum string kind, bool until,
+	unsigned size, unsigned width)
 {
 	const bool down = goes_down(c);
-	const int64_t step = down ? -(int64_t)size : (int64_t)size;
 	uint64_t n;
 
 	while ((n = get(c, X86_RCX, width))) {
-		uint64_t from = element(c, o, width, o->seg, FROM, size, false);
-		uint64_t to = element(c, o, width, X86_ES, TO, size, false);
-		uint64_t run = run_length(c, width, down, o->seg, FROM, from, size, run_limit(c, n));
-		const void *src, *dst;
-		uint16_t fl;
+		struct operands at = locate(c, o, kind, size, width);
+		uint64_t run = run_limit(c, n);
+		void *src = NULL, *dst = NULL;
+		bool direct = true;
 
-		run = run_length(c, width, down, X86_ES, TO, to, size, run);
-		src = x86_host_r(c, from, size);
-		dst = x86_host_r(c, to, size);
-		if (likely(run && src && dst)) {
-			uint64_t left = run;
-
-			if (until)
-				HOST_SIZED(size, "repne cmps", X86_ASM_SAVE_FLAGS,
-					"+D"(dst), "+S"(src), "+c"(left), "=&a"(fl) :);
-			else
-				HOST_SIZED(size, "repe cmps", X86_ASM_SAVE_FLAGS,
-					"+D"(dst), "+S"(src), "+c"(left), "=&a"(fl) :);
-			run -= left;
-		} else {
-			uint64_t a = load(c, o, from, size);
-
-			run = 1;
-			fl = compare(a, load(c, o, to, size), size);
+		if (has_source(kind)) {
+			run = run_length(
+				c, width, down, o->seg, get(c, X86_RSI, width), at.from, size, run);
+			src = x86_host_r(c, at.from, size);
+			direct = src;
 		}
-		advance(c, X86_RSI, width, (int64_t)run * step);
-		advance(c, X86_RDI, width, (int64_t)run * step);
+		if (has_destination(kind)) {
+			run = run_length(
+				c, width, down, X86_ES, get(c, X86_RDI, width), at.to, size, run);
+			dst = writes(kind) ? x86_host_w(c, at.to, size)
+					   : x86_host_r(c, at.to, size);
+			direct = direct && dst;
+		}
+		if (likely(run && direct)) {
+			run = run_on_host(c, kind, until, size, src, dst, run);
+		} else {
+			run = 1;
+			one(c, o, kind, size, at);
+		}
+		move_on(c, kind, width, (int64_t)run * step(c, size));
 		advance(c, X86_RCX, width, -(int64_t)run);
-		c->fl = fl;
-		if (run == n || !(fl & X86_FL_ZF) == !until)
+		if (run == n || (compares(kind) && !(c->fl & X86_FL_ZF) == !until))
 			break;
 		ATTEND_BETWEEN_RUNS
 	}
 	NEXT;
 }
 
-INLINE void rep_scas(struct x86_vcpu *c, const struct x86_op *o, unsigned size, unsigned width,
-	bool until)
+INLINE void alone(
+	struct x86_vcpu *c, const struct x86_op *o, enum string kind, unsigned size, unsigned width)
 {
-	const bool down = goes_down(c);
-	const int64_t step = down ? -(int64_t)size : (int64_t)size;
-	uint64_t n;
-
-	while ((n = get(c, X86_RCX, width))) {
-		uint64_t to = element(c, o, width, X86_ES, TO, size, false);
-		uint64_t run = run_length(c, width, down, X86_ES, TO, to, size, run_limit(c, n));
-		const void *dst = x86_host_r(c, to, size);
-		uint64_t acc = c->s.gpr[X86_RAX];
-		uint16_t fl;
-
-		if (likely(run && dst)) {
-			uint64_t left = run;
-
-			if (until)
-				HOST_SIZED(size, "repne scas", X86_ASM_SAVE_FLAGS,
-					"+D"(dst), "+c"(left), "+a"(acc) :);
-			else
-				HOST_SIZED(size, "repe scas", X86_ASM_SAVE_FLAGS,
-					"+D"(dst), "+c"(left), "+a"(acc) :);
-			run -= left;
-			fl = (uint16_t)acc;
-		} else {
-			run = 1;
-			fl = compare(acc, load(c, o, to, size), size);
-		}
-		advance(c, X86_RDI, width, (int64_t)run * step);
-		advance(c, X86_RCX, width, -(int64_t)run);
-		c->fl = fl;
-		if (run == n || !(fl & X86_FL_ZF) == !until)
-			break;
-		ATTEND_BETWEEN_RUNS
-	}
+	one(c, o, kind, size, locate(c, o, kind, size, width));
+	move_on(c, kind, width, step(c, size));
 	NEXT;
 }
 
-/* ---- Alone ------------------------------------------------------------------------------------- */
-
-INLINE void step(struct x86_vcpu *c, enum x86_gpr r, unsigned size, unsigned width)
-{
-	advance(c, r, width, goes_down(c) ? -(int64_t)size : (int64_t)size);
-}
-
-INLINE void one_movs(struct x86_vcpu *c, const struct x86_op *o, unsigned size, unsigned width)
-{
-	uint64_t from = element(c, o, width, o->seg, FROM, size, false);
-	uint64_t to = element(c, o, width, X86_ES, TO, size, true);
-
-	store(c, o, to, size, load(c, o, from, size));
-	step(c, X86_RSI, size, width);
-	step(c, X86_RDI, size, width);
-	NEXT;
-}
-
-INLINE void one_stos(struct x86_vcpu *c, const struct x86_op *o, unsigned size, unsigned width)
-{
-	store(c, o, element(c, o, width, X86_ES, TO, size, true), size, c->s.gpr[X86_RAX]);
-	step(c, X86_RDI, size, width);
-	NEXT;
-}
-
-INLINE void one_lods(struct x86_vcpu *c, const struct x86_op *o, unsigned size, unsigned width)
-{
-	set_accumulator(c, size, load(c, o, element(c, o, width, o->seg, FROM, size, false), size));
-	step(c, X86_RSI, size, width);
-	NEXT;
-}
-
-INLINE void one_cmps(struct x86_vcpu *c, const struct x86_op *o, unsigned size, unsigned width)
-{
-	uint64_t from = element(c, o, width, o->seg, FROM, size, false);
-	uint64_t to = element(c, o, width, X86_ES, TO, size, false);
-	uint64_t a = load(c, o, from, size);
-
-	c->fl = compare(a, load(c, o, to, size), size);
-	step(c, X86_RSI, size, width);
-	step(c, X86_RDI, size, width);
-	NEXT;
-}
-
-INLINE void one_scas(struct x86_vcpu *c, const struct x86_op *o, unsigned size, unsigned width)
-{
-	uint64_t to = element(c, o, width, X86_ES, TO, size, false);
-
-	c->fl = compare(c->s.gpr[X86_RAX], load(c, o, to, size), size);
-	step(c, X86_RDI, size, width);
-	NEXT;
-}
-
-/* ---- Emitting ---------------------------------------------------------------------------------- */
+/* ---- Emitting ------------------------------------------------------------------------------- */
 
 /*
  * The functions above for one size of element, as operations of a block: with 64-bit addresses, and
@@ -433,19 +373,19 @@ INLINE void one_scas(struct x86_vcpu *c, const struct x86_op *o, unsigned size, 
 	{                                                                                          \
 		return __VA_ARGS__;                                                                \
 	}
-#define OPERATIONS(kind, size, width)                                                              \
-	OPERATION(movs_##kind##size, one_movs(c, o, size, width))                                  \
-	OPERATION(stos_##kind##size, one_stos(c, o, size, width))                                  \
-	OPERATION(lods_##kind##size, one_lods(c, o, size, width))                                  \
-	OPERATION(cmps_##kind##size, one_cmps(c, o, size, width))                                  \
-	OPERATION(scas_##kind##size, one_scas(c, o, size, width))                                  \
-	OPERATION(rep_movs_##kind##size, rep_movs(c, o, size, width))                              \
-	OPERATION(rep_stos_##kind##size, rep_stos(c, o, size, width))                              \
-	OPERATION(rep_lods_##kind##size, rep_lods(c, o, size, width))                              \
-	OPERATION(repe_cmps_##kind##size, rep_cmps(c, o, size, width, false))                      \
-	OPERATION(repne_cmps_##kind##size, rep_cmps(c, o, size, width, true))                      \
-	OPERATION(repe_scas_##kind##size, rep_scas(c, o, size, width, false))                      \
-	OPERATION(repne_scas_##kind##size, rep_scas(c, o, size, width, true))
+#define OPERATIONS(form, size, width)                                                              \
+	OPERATION(movs_##form##size, alone(c, o, MOVS, size, width))                               \
+	OPERATION(stos_##form##size, alone(c, o, STOS, size, width))                               \
+	OPERATION(lods_##form##size, alone(c, o, LODS, size, width))                               \
+	OPERATION(cmps_##form##size, alone(c, o, CMPS, size, width))                               \
+	OPERATION(scas_##form##size, alone(c, o, SCAS, size, width))                               \
+	OPERATION(rep_movs_##form##size, repeated(c, o, MOVS, false, size, width))                 \
+	OPERATION(rep_stos_##form##size, repeated(c, o, STOS, false, size, width))                 \
+	OPERATION(rep_lods_##form##size, repeated(c, o, LODS, false, size, width))                 \
+	OPERATION(repe_cmps_##form##size, repeated(c, o, CMPS, false, size, width))                \
+	OPERATION(repne_cmps_##form##size, repeated(c, o, CMPS, true, size, width))                \
+	OPERATION(repe_scas_##form##size, repeated(c, o, SCAS, false, size, width))                \
+	OPERATION(repne_scas_##form##size, repeated(c, o, SCAS, true, size, width))
 
 OPERATIONS(a64_, 1, 64)
 OPERATIONS(a64_, 2, 64)
@@ -461,15 +401,6 @@ enum repeat {
 	REPE, /* or REP: prefix F3 */
 	REPNE,
 	REPEATS,
-};
-
-enum string {
-	MOVS,
-	STOS,
-	LODS,
-	CMPS,
-	SCAS,
-	STRINGS,
 };
 
 #define WIDTH_ROWS(name)                                                                           \
@@ -533,8 +464,7 @@ bool x86_emit_string(struct x86_xlate *t)
 	bool wide = t->insn.address_width == 64;
 	struct x86_op *o;
 
-	o = x86_emit(
-		t, string_ops[kind_of(t->insn.opcode)][repeat_of(&t->insn)][wide][size]);
+	o = x86_emit(t, string_ops[kind_of(t->insn.opcode)][repeat_of(&t->insn)][wide][size]);
 	o->seg = source_segment(t);
 	o->x = (uint8_t)t->insn.address_width;
 	return true;
