@@ -11,15 +11,16 @@
 #include "x86/sizes.h"
 #include "x86/translate.h"
 
-/* Indices of a row of operations: where the first operand is, and whether LOCK precedes. */
-enum form {
-	FORM_REGISTER,
-	FORM_SIMPLE,
-	FORM_FULL,
-	FORM_SIMPLE_LOCK,
+/* A row of operations goes on with those that LOCK precedes. */
+enum {
+	FORM_SIMPLE_LOCK = FORMS,
 	FORM_FULL_LOCK,
-	FORMS,
+	LOCK_FORMS,
 };
+
+#define LOCK_ROW(name) {name##_r, name##_s, name##_f, name##_s_lock, name##_f_lock}
+#define LOCK_ROWS(name)                                                                            \
+	{LOCK_ROW(name##_8), LOCK_ROW(name##_16), LOCK_ROW(name##_32), LOCK_ROW(name##_64)}
 
 /* ---- XCHG -------------------------------------------------------------------------------------- */
 
@@ -182,7 +183,7 @@ CMPXCHG_PAIRS(cmpxchg16b, "cmpxchg16b", uint64_t, 16)
 /* ---- Emitting ---------------------------------------------------------------------------------- */
 
 static struct x86_op *emit_memory(
-	struct x86_xlate *t, const x86_op_fn ops[FORMS], const ZydisDecodedOperand *m)
+	struct x86_xlate *t, const x86_op_fn ops[LOCK_FORMS], const ZydisDecodedOperand *m)
 {
 	bool lock = x86_has_lock(t);
 
@@ -190,7 +191,7 @@ static struct x86_op *emit_memory(
 		ops[lock ? FORM_FULL_LOCK : FORM_FULL], m->size / 8, true);
 }
 
-static bool emit_exchange(struct x86_xlate *t, const x86_op_fn ops[4][FORMS])
+static bool emit_exchange(struct x86_xlate *t, const x86_op_fn ops[4][LOCK_FORMS])
 {
 	const ZydisDecodedOperand *to = &t->op[0], *from = &t->op[1];
 	const x86_op_fn *fn;
@@ -212,15 +213,12 @@ static bool emit_exchange(struct x86_xlate *t, const x86_op_fn ops[4][FORMS])
 	return true;
 }
 
-#define FORM_ROW(name) {name##_r, name##_s, name##_f, name##_s_lock, name##_f_lock}
-#define SIZE_ROWS(name)                                                                            \
-	{FORM_ROW(name##_8), FORM_ROW(name##_16), FORM_ROW(name##_32), FORM_ROW(name##_64)}
 #define XCHG_ROW(bits)                                                                             \
 	{xchg_##bits##_r, xchg_##bits##_s, xchg_##bits##_f, xchg_##bits##_s, xchg_##bits##_f}
 
 static bool emit_xchg(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[4][FORMS] = {
+	static const x86_op_fn ops[4][LOCK_FORMS] = {
 		XCHG_ROW(8), XCHG_ROW(16), XCHG_ROW(32), XCHG_ROW(64)};
 
 	return emit_exchange(t, ops);
@@ -228,21 +226,21 @@ static bool emit_xchg(struct x86_xlate *t)
 
 static bool emit_xadd(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[4][FORMS] = SIZE_ROWS(xadd);
+	static const x86_op_fn ops[4][LOCK_FORMS] = LOCK_ROWS(xadd);
 
 	return emit_exchange(t, ops);
 }
 
 static bool emit_cmpxchg(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[4][FORMS] = SIZE_ROWS(cmpxchg);
+	static const x86_op_fn ops[4][LOCK_FORMS] = LOCK_ROWS(cmpxchg);
 
 	return emit_exchange(t, ops);
 }
 
 static bool emit_cmpxchg_pair(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[2][FORMS] = {
+	static const x86_op_fn ops[2][LOCK_FORMS] = {
 		{NULL, cmpxchg8b_s, cmpxchg8b_f, cmpxchg8b_s_lock, cmpxchg8b_f_lock},
 		{NULL, cmpxchg16b_s, cmpxchg16b_f, cmpxchg16b_s_lock, cmpxchg16b_f_lock}};
 

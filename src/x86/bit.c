@@ -233,19 +233,18 @@ SCAN_SIZES(bsf, "bsf")
 SCAN_SIZES(bsr, "bsr")
 SCAN_SIZES(popcnt, "popcnt")
 
-#define FORM_ROW(name) {name##_r, name##_s, name##_f}
 #define SCAN_ROWS(name) {FORM_ROW(name##_16), FORM_ROW(name##_32), FORM_ROW(name##_64)}
 
-/* @ops: for register, simple and full operands. */
-static struct x86_op *emit_to_register(struct x86_xlate *t, const x86_op_fn ops[3])
+static struct x86_op *emit_to_register(struct x86_xlate *t, const x86_op_fn ops[FORMS])
 {
 	const ZydisDecodedOperand *from = &t->op[1];
 	struct x86_op *o;
 
 	if (x86_is_mem(from)) {
-		o = x86_emit_mem(t, from, ops[1], ops[2], from->size / 8, false);
+		o = x86_emit_mem(
+			t, from, ops[FORM_SIMPLE], ops[FORM_FULL], from->size / 8, false);
 	} else {
-		o = x86_emit(t, ops[0]);
+		o = x86_emit(t, ops[FORM_REGISTER]);
 		o->r1 = x86_reg(from->reg.value);
 	}
 	o->r0 = x86_reg(t->op[0].reg.value);
@@ -254,7 +253,7 @@ static struct x86_op *emit_to_register(struct x86_xlate *t, const x86_op_fn ops[
 
 static bool emit_bsf(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[3][3] = SCAN_ROWS(bsf);
+	static const x86_op_fn ops[3][FORMS] = SCAN_ROWS(bsf);
 
 	emit_to_register(t, ops[x86_size_index(t->op[1].size) - 1]);
 	return true;
@@ -262,7 +261,7 @@ static bool emit_bsf(struct x86_xlate *t)
 
 static bool emit_bsr(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[3][3] = SCAN_ROWS(bsr);
+	static const x86_op_fn ops[3][FORMS] = SCAN_ROWS(bsr);
 
 	emit_to_register(t, ops[x86_size_index(t->op[1].size) - 1]);
 	return true;
@@ -270,7 +269,7 @@ static bool emit_bsr(struct x86_xlate *t)
 
 static bool emit_popcnt(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[3][3] = SCAN_ROWS(popcnt);
+	static const x86_op_fn ops[3][FORMS] = SCAN_ROWS(popcnt);
 
 	emit_to_register(t, ops[x86_size_index(t->op[1].size) - 1]);
 	return true;
@@ -290,7 +289,7 @@ static bool emit_popcnt(struct x86_xlate *t)
 		uint##bits##_t from = SOURCE_##form(bits);                                         \
 		uint64_t sum = X86_REG(c, o->r0, uint32_t);                                        \
                                                                                                    \
-		asm("crc32" SUFFIX_##bits " %1, %" SUM_##bits "0" : "+r"(sum) : "r"(from));                     \
+		asm("crc32" SUFFIX_##bits " %1, %" SUM_##bits "0" : "+r"(sum) : "r"(from));        \
 		X86_REG(c, o->r0, uint64_t) = sum;                                                 \
 		NEXT;                                                                              \
 	}
@@ -302,8 +301,7 @@ CRC32_FORMS(64)
 
 static bool emit_crc32(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[4][3] = {FORM_ROW(crc32_8), FORM_ROW(crc32_16),
-		FORM_ROW(crc32_32), FORM_ROW(crc32_64)};
+	static const x86_op_fn ops[4][FORMS] = SIZE_ROWS(crc32);
 
 	emit_to_register(t, ops[x86_size_index(t->op[1].size)]);
 	return true;

@@ -15,22 +15,6 @@
 #define ACC_32 "%%eax"
 #define ACC_64 "%%rax"
 
-enum form {
-	FORM_REGISTER,
-	FORM_SIMPLE,
-	FORM_FULL,
-	FORMS,
-};
-
-#define FORM_ROW(name)                                                                             \
-	{                                                                                          \
-		name##_r, name##_s, name##_f                                                       \
-	}
-#define SIZE_ROWS(name)                                                                            \
-	{                                                                                          \
-		FORM_ROW(name##_8), FORM_ROW(name##_16), FORM_ROW(name##_32), FORM_ROW(name##_64)  \
-	}
-
 /* ---- The accumulator forms of multiplication --------------------------------------------------- */
 
 /*

@@ -48,58 +48,27 @@
 	SHIFT_MEMORY(name##_s, insn, bits, run, count, x86_ea_s)                                   \
 	SHIFT_MEMORY(name##_f, insn, bits, run, count, x86_ea_f)
 
-#define SHIFT_SIZES(name, run, count)                                                              \
-	SHIFT_FORMS(name##_8, SHIFT_INSN "b", 8, run, count)                                       \
-	SHIFT_FORMS(name##_16, SHIFT_INSN "w", 16, run, count)                                     \
-	SHIFT_FORMS(name##_32, SHIFT_INSN "l", 32, run, count)                                     \
-	SHIFT_FORMS(name##_64, SHIFT_INSN "q", 64, run, count)
+#define SHIFT_SIZES(name, insn, run, count)                                                        \
+	SHIFT_FORMS(name##_8, insn "b", 8, run, count)                                             \
+	SHIFT_FORMS(name##_16, insn "w", 16, run, count)                                           \
+	SHIFT_FORMS(name##_32, insn "l", 32, run, count)                                           \
+	SHIFT_FORMS(name##_64, insn "q", 64, run, count)
 
 /* An immediate count of a shift is never zero here: emit_shift() sees to that. */
-#define SHIFT_INSN "shl"
-SHIFT_SIZES(shl_imm, SETS, COUNT_IMM)
-SHIFT_SIZES(shl_cl, KEEPS, COUNT_CL)
-#undef SHIFT_INSN
-#define SHIFT_INSN "shr"
-SHIFT_SIZES(shr_imm, SETS, COUNT_IMM)
-SHIFT_SIZES(shr_cl, KEEPS, COUNT_CL)
-#undef SHIFT_INSN
-#define SHIFT_INSN "sar"
-SHIFT_SIZES(sar_imm, SETS, COUNT_IMM)
-SHIFT_SIZES(sar_cl, KEEPS, COUNT_CL)
-#undef SHIFT_INSN
-#define SHIFT_INSN "rol"
-SHIFT_SIZES(rol_imm, KEEPS, COUNT_IMM)
-SHIFT_SIZES(rol_cl, KEEPS, COUNT_CL)
-#undef SHIFT_INSN
-#define SHIFT_INSN "ror"
-SHIFT_SIZES(ror_imm, KEEPS, COUNT_IMM)
-SHIFT_SIZES(ror_cl, KEEPS, COUNT_CL)
-#undef SHIFT_INSN
-#define SHIFT_INSN "rcl"
-SHIFT_SIZES(rcl_imm, KEEPS, COUNT_IMM)
-SHIFT_SIZES(rcl_cl, KEEPS, COUNT_CL)
-#undef SHIFT_INSN
-#define SHIFT_INSN "rcr"
-SHIFT_SIZES(rcr_imm, KEEPS, COUNT_IMM)
-SHIFT_SIZES(rcr_cl, KEEPS, COUNT_CL)
-#undef SHIFT_INSN
-
-/* Where the operand is. */
-enum form {
-	FORM_REGISTER,
-	FORM_SIMPLE,
-	FORM_FULL,
-	FORMS,
-};
-
-#define FORM_ROW(name)                                                                             \
-	{                                                                                          \
-		name##_r, name##_s, name##_f                                                       \
-	}
-#define SIZE_ROWS(name)                                                                            \
-	{                                                                                          \
-		FORM_ROW(name##_8), FORM_ROW(name##_16), FORM_ROW(name##_32), FORM_ROW(name##_64)  \
-	}
+SHIFT_SIZES(shl_imm, "shl", SETS, COUNT_IMM)
+SHIFT_SIZES(shl_cl, "shl", KEEPS, COUNT_CL)
+SHIFT_SIZES(shr_imm, "shr", SETS, COUNT_IMM)
+SHIFT_SIZES(shr_cl, "shr", KEEPS, COUNT_CL)
+SHIFT_SIZES(sar_imm, "sar", SETS, COUNT_IMM)
+SHIFT_SIZES(sar_cl, "sar", KEEPS, COUNT_CL)
+SHIFT_SIZES(rol_imm, "rol", KEEPS, COUNT_IMM)
+SHIFT_SIZES(rol_cl, "rol", KEEPS, COUNT_CL)
+SHIFT_SIZES(ror_imm, "ror", KEEPS, COUNT_IMM)
+SHIFT_SIZES(ror_cl, "ror", KEEPS, COUNT_CL)
+SHIFT_SIZES(rcl_imm, "rcl", KEEPS, COUNT_IMM)
+SHIFT_SIZES(rcl_cl, "rcl", KEEPS, COUNT_CL)
+SHIFT_SIZES(rcr_imm, "rcr", KEEPS, COUNT_IMM)
+SHIFT_SIZES(rcr_cl, "rcr", KEEPS, COUNT_CL)
 
 enum shift {
 	SHL,

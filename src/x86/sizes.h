@@ -1,7 +1,7 @@
 /*
  * sizes.h - what macros that make an operation for each operand size paste together: assembler
- * suffixes and operand modifiers, the type a register is written as, and the source operand of an
- * operation by the form its name ends in.
+ * suffixes and operand modifiers, the type a register is written as, the source operand of an
+ * operation by the form its name ends in, and rows of such operations.
  */
 #ifndef PARTITA_X86_SIZES_H
 #define PARTITA_X86_SIZES_H
@@ -29,5 +29,17 @@
 #define SOURCE_r(bits) X86_REG(c, o->r1, uint##bits##_t)
 #define SOURCE_s(bits) x86_load##bits(c, o, x86_ea_s(c, o))
 #define SOURCE_f(bits) x86_load##bits(c, o, x86_ea_f(c, o))
+
+/* Where the operand is: the columns of a table of operations. */
+enum x86_form {
+	FORM_REGISTER,
+	FORM_SIMPLE,
+	FORM_FULL,
+	FORMS,
+};
+
+#define FORM_ROW(name) {name##_r, name##_s, name##_f}
+#define SIZE_ROWS(name)                                                                            \
+	{FORM_ROW(name##_8), FORM_ROW(name##_16), FORM_ROW(name##_32), FORM_ROW(name##_64)}
 
 #endif
