@@ -182,40 +182,41 @@ static inline uint64_t load_target(struct x86_vcpu *c, const struct x86_op *o)
 	return o->x == 4 ? x86_load32(c, o, va) : x86_load16(c, o, va);
 }
 
-X86_OP(jmp_relative)
-{
-	return x86_chain(c, o, relative_target(c, o));
-}
+/*
+ * JMP or CALL with its target in each kind of operand: go() continues at a linear address in any
+ * mode, go64() at an offset in 64-bit mode.
+ */
+#define DEFINE_NEAR(name, go, go64)                                                                \
+	X86_OP(name##_relative)                                                                    \
+	{                                                                                          \
+		return go(c, o, relative_target(c, o));                                            \
+	}                                                                                          \
+	X86_OP(name##_r)                                                                           \
+	{                                                                                          \
+		return go(c, o, target(c, o, X86_REG(c, o->r0, uint64_t)));                        \
+	}                                                                                          \
+	X86_OP(name##_m)                                                                           \
+	{                                                                                          \
+		return go(c, o, target(c, o, load_target(c, o)));                                  \
+	}                                                                                          \
+	X86_OP(name##64_relative)                                                                  \
+	{                                                                                          \
+		return go64(c, o, PAGE + o->imm);                                                  \
+	}                                                                                          \
+	X86_OP(name##64_r)                                                                         \
+	{                                                                                          \
+		return go64(c, o, X86_REG(c, o->r0, uint64_t));                                    \
+	}                                                                                          \
+	X86_OP(name##64_m_s)                                                                       \
+	{                                                                                          \
+		return go64(c, o, x86_load64(c, o, x86_ea_s(c, o)));                               \
+	}                                                                                          \
+	X86_OP(name##64_m_f)                                                                       \
+	{                                                                                          \
+		return go64(c, o, x86_load64(c, o, x86_ea_f(c, o)));                               \
+	}
 
-X86_OP(jmp_r)
-{
-	return x86_chain(c, o, target(c, o, X86_REG(c, o->r0, uint64_t)));
-}
-
-X86_OP(jmp_m)
-{
-	return x86_chain(c, o, target(c, o, load_target(c, o)));
-}
-
-X86_OP(jmp64_relative)
-{
-	return jump64(c, o, PAGE + o->imm);
-}
-
-X86_OP(jmp64_r)
-{
-	return jump64(c, o, X86_REG(c, o->r0, uint64_t));
-}
-
-X86_OP(jmp64_m_s)
-{
-	return jump64(c, o, x86_load64(c, o, x86_ea_s(c, o)));
-}
-
-X86_OP(jmp64_m_f)
-{
-	return jump64(c, o, x86_load64(c, o, x86_ea_f(c, o)));
-}
+DEFINE_NEAR(jmp, x86_chain, jump64)
 
 struct indirect_forms {
 	x86_op_fn r64, m64_s, m64_f; /* 64-bit mode */
@@ -264,21 +265,6 @@ static inline __attribute__((always_inline)) void call(
 	return x86_chain(c, o, lin);
 }
 
-X86_OP(call_relative)
-{
-	return call(c, o, relative_target(c, o));
-}
-
-X86_OP(call_r)
-{
-	return call(c, o, target(c, o, X86_REG(c, o->r0, uint64_t)));
-}
-
-X86_OP(call_m)
-{
-	return call(c, o, target(c, o, load_target(c, o)));
-}
-
 /* 64-bit mode: push the return address, or let @slow do everything when the TLB misses. */
 #define CALL64_OR(slow)                                                                            \
 	do {                                                                                       \
@@ -318,25 +304,7 @@ static inline __attribute__((always_inline)) void call64(
 	return x86_chain(c, o, rip);
 }
 
-X86_OP(call64_relative)
-{
-	return call64(c, o, PAGE + o->imm);
-}
-
-X86_OP(call64_r)
-{
-	return call64(c, o, X86_REG(c, o->r0, uint64_t));
-}
-
-X86_OP(call64_m_s)
-{
-	return call64(c, o, x86_load64(c, o, x86_ea_s(c, o)));
-}
-
-X86_OP(call64_m_f)
-{
-	return call64(c, o, x86_load64(c, o, x86_ea_f(c, o)));
-}
+DEFINE_NEAR(call, call, call64)
 
 static bool emit_call(struct x86_xlate *t)
 {
