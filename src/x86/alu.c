@@ -153,12 +153,6 @@
 	DEFINE_MEM_ONLY(lock_##op##bits##_m_s, calc, "lock " #op sfx, bits, x86_ea_s, true)        \
 	DEFINE_MEM_ONLY(lock_##op##bits##_m_f, calc, "lock " #op sfx, bits, x86_ea_f, true)
 
-struct binary_forms {
-	x86_op_fn rr, ri;
-	x86_op_fn rm[2];
-	x86_op_fn mr[2][2], mi[2][2]; /* [locked][full address] */
-};
-
 struct unary_forms {
 	x86_op_fn r;
 	x86_op_fn m[2][2];
@@ -186,7 +180,7 @@ struct unary_forms {
 	DEFINE_BINARY(op, calc, "w", 16)                                                           \
 	DEFINE_BINARY(op, calc, "l", 32)                                                           \
 	DEFINE_BINARY(op, calc, "q", 64)                                                           \
-	static const struct binary_forms op##_forms[4] = {BINARY_FORMS(op, 8),                     \
+	static const struct x86_binary_forms op##_forms[4] = {BINARY_FORMS(op, 8),                 \
 		BINARY_FORMS(op, 16), BINARY_FORMS(op, 32), BINARY_FORMS(op, 64)};
 
 #define UNARY_TABLE(op)                                                                            \
@@ -228,10 +222,10 @@ X86_OP(clear64)
 
 /* ---- Emitters -------------------------------------------------------------------------------- */
 
-static bool emit_binary(struct x86_xlate *t, const struct binary_forms *sizes)
+bool x86_emit_binary(struct x86_xlate *t, const struct x86_binary_forms sizes[4])
 {
 	const ZydisDecodedOperand *d = &t->op[0], *s = &t->op[1];
-	const struct binary_forms *f = &sizes[x86_size_index(d->size)];
+	const struct x86_binary_forms *f = &sizes[x86_size_index(d->size)];
 	unsigned size = d->size / 8;
 	bool lock = x86_has_lock(t);
 	struct x86_op *o;
@@ -255,7 +249,7 @@ static bool emit_binary(struct x86_xlate *t, const struct binary_forms *sizes)
 }
 
 /* XOR and SUB: clearing a register is an operation of its own. */
-static bool emit_clearing(struct x86_xlate *t, const struct binary_forms *sizes)
+static bool emit_clearing(struct x86_xlate *t, const struct x86_binary_forms *sizes)
 {
 	const ZydisDecodedOperand *d = &t->op[0], *s = &t->op[1];
 
@@ -263,7 +257,7 @@ static bool emit_clearing(struct x86_xlate *t, const struct binary_forms *sizes)
 		x86_emit(t, clear64)->r0 = x86_reg(d->reg.value);
 		return true;
 	}
-	return emit_binary(t, sizes);
+	return x86_emit_binary(t, sizes);
 }
 
 static bool emit_unary(struct x86_xlate *t, const struct unary_forms *sizes)
@@ -279,23 +273,23 @@ static bool emit_unary(struct x86_xlate *t, const struct unary_forms *sizes)
 	return true;
 }
 
-#define DEFINE_EMITTER(op, kind)                                                                   \
+#define DEFINE_EMITTER(op, emit)                                                                   \
 	static bool emit_##op(struct x86_xlate *t)                                                 \
 	{                                                                                          \
-		return emit_##kind(t, op##_forms);                                                 \
+		return emit(t, op##_forms);                                                        \
 	}
 
-DEFINE_EMITTER(add, binary)
-DEFINE_EMITTER(or, binary)
-DEFINE_EMITTER(adc, binary)
-DEFINE_EMITTER(sbb, binary)
-DEFINE_EMITTER(and, binary)
-DEFINE_EMITTER(sub, clearing)
-DEFINE_EMITTER(xor, clearing)
-DEFINE_EMITTER(inc, unary)
-DEFINE_EMITTER(dec, unary)
-DEFINE_EMITTER(neg, unary)
-DEFINE_EMITTER(not, unary)
+DEFINE_EMITTER(add, x86_emit_binary)
+DEFINE_EMITTER(or, x86_emit_binary)
+DEFINE_EMITTER(adc, x86_emit_binary)
+DEFINE_EMITTER(sbb, x86_emit_binary)
+DEFINE_EMITTER(and, x86_emit_binary)
+DEFINE_EMITTER(sub, emit_clearing)
+DEFINE_EMITTER(xor, emit_clearing)
+DEFINE_EMITTER(inc, emit_unary)
+DEFINE_EMITTER(dec, emit_unary)
+DEFINE_EMITTER(neg, emit_unary)
+DEFINE_EMITTER(not, emit_unary)
 
 void x86_register_alu(x86_emit_fn *table)
 {

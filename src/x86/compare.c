@@ -12,18 +12,8 @@
 #include "x86/family.h"
 
 #define FUSED_CONDITIONS(X, ...)                                                                   \
-	X(b, B, ##__VA_ARGS__)                                                                     \
-	X(nb, NB, ##__VA_ARGS__)                                                                   \
-	X(z, Z, ##__VA_ARGS__)                                                                     \
-	X(nz, NZ, ##__VA_ARGS__)                                                                   \
-	X(be, BE, ##__VA_ARGS__)                                                                   \
-	X(nbe, NBE, ##__VA_ARGS__)                                                                 \
-	X(s, S, ##__VA_ARGS__)                                                                     \
-	X(ns, NS, ##__VA_ARGS__)                                                                   \
-	X(l, L, ##__VA_ARGS__)                                                                     \
-	X(nl, NL, ##__VA_ARGS__)                                                                   \
-	X(le, LE, ##__VA_ARGS__)                                                                   \
-	X(nle, NLE, ##__VA_ARGS__)
+	X86_CONDITIONS_BELOW(X, ##__VA_ARGS__)                                                     \
+	X86_CONDITIONS_LESS(X, ##__VA_ARGS__)
 
 /* ---- Operands: left and right, each an asm constraint with its operand ----------------------- */
 

@@ -68,10 +68,11 @@ static inline void x86_put(void *r, unsigned size, uint64_t v)
 #define X86_CC_le(fl)  ((X86_FL_LESS(fl) | ((fl) & X86_FL_ZF)) != 0)
 #define X86_CC_nle(fl) (!X86_CC_le(fl))
 
-/* The conditions, in the order of their encoding: name here, name in Zydis, further arguments. */
-#define X86_CONDITIONS(X, ...)                                                                     \
-	X(o, O, ##__VA_ARGS__)                                                                     \
-	X(no, NO, ##__VA_ARGS__)                                                                   \
+/*
+ * The conditions, in the order of their encoding: name here, name in Zydis, further arguments. Those
+ * that code asks for after a comparison come in two groups.
+ */
+#define X86_CONDITIONS_BELOW(X, ...)                                                               \
 	X(b, B, ##__VA_ARGS__)                                                                     \
 	X(nb, NB, ##__VA_ARGS__)                                                                   \
 	X(z, Z, ##__VA_ARGS__)                                                                     \
@@ -79,13 +80,19 @@ static inline void x86_put(void *r, unsigned size, uint64_t v)
 	X(be, BE, ##__VA_ARGS__)                                                                   \
 	X(nbe, NBE, ##__VA_ARGS__)                                                                 \
 	X(s, S, ##__VA_ARGS__)                                                                     \
-	X(ns, NS, ##__VA_ARGS__)                                                                   \
-	X(p, P, ##__VA_ARGS__)                                                                     \
-	X(np, NP, ##__VA_ARGS__)                                                                   \
+	X(ns, NS, ##__VA_ARGS__)
+#define X86_CONDITIONS_LESS(X, ...)                                                                \
 	X(l, L, ##__VA_ARGS__)                                                                     \
 	X(nl, NL, ##__VA_ARGS__)                                                                   \
 	X(le, LE, ##__VA_ARGS__)                                                                   \
 	X(nle, NLE, ##__VA_ARGS__)
+#define X86_CONDITIONS(X, ...)                                                                     \
+	X(o, O, ##__VA_ARGS__)                                                                     \
+	X(no, NO, ##__VA_ARGS__)                                                                   \
+	X86_CONDITIONS_BELOW(X, ##__VA_ARGS__)                                                     \
+	X(p, P, ##__VA_ARGS__)                                                                     \
+	X(np, NP, ##__VA_ARGS__)                                                                   \
+	X86_CONDITIONS_LESS(X, ##__VA_ARGS__)
 
 enum x86_condition {
 #define X(cc, CC) X86_COND_##CC,
@@ -97,6 +104,17 @@ enum x86_condition {
 /* ---- Between the files ----------------------------------------------------------------------- */
 
 void x86_register_compare(x86_emit_fn *table);
+
+/*
+ * The operations of an instruction with a destination and a source, in one size: r register,
+ * i immediate, m memory; [full address] and, where LOCK may precede, [locked][full address].
+ */
+struct x86_binary_forms {
+	x86_op_fn rr, ri;
+	x86_op_fn rm[2];
+	x86_op_fn mr[2][2], mi[2][2];
+};
+bool x86_emit_binary(struct x86_xlate *t, const struct x86_binary_forms sizes[4]);
 
 /*
  * x86_compare_fused - the operation that does what @prev does, a comparison, and then itself takes

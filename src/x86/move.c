@@ -51,44 +51,20 @@ DEFINE_MOV(16)
 DEFINE_MOV(32)
 DEFINE_MOV(64)
 
-struct mov_forms {
-	x86_op_fn rr, ri, rm[2], mr[2], mi[2];
-};
-
 #define MOV_FORMS(bits)                                                                            \
 	{                                                                                          \
 		.rr = mov##bits##_rr, .ri = mov##bits##_ri,                                        \
 		.rm = {mov##bits##_rm_s, mov##bits##_rm_f},                                        \
-		.mr = {mov##bits##_mr_s, mov##bits##_mr_f},                                        \
-		.mi = {mov##bits##_mi_s, mov##bits##_mi_f},                                        \
+		.mr = {{mov##bits##_mr_s, mov##bits##_mr_f}},                                      \
+		.mi = {{mov##bits##_mi_s, mov##bits##_mi_f}},                                      \
 	}
 
-static const struct mov_forms mov_forms[4] = {
+static const struct x86_binary_forms mov_forms[4] = {
 	MOV_FORMS(8), MOV_FORMS(16), MOV_FORMS(32), MOV_FORMS(64)};
 
 static bool emit_mov_gpr(struct x86_xlate *t)
 {
-	const ZydisDecodedOperand *d = &t->op[0], *s = &t->op[1];
-	const struct mov_forms *f = &mov_forms[x86_size_index(d->size)];
-	unsigned size = d->size / 8;
-	struct x86_op *o;
-
-	if (x86_is_mem(d)) {
-		const x86_op_fn *fn = x86_is_imm(s) ? f->mi : f->mr;
-
-		o = x86_emit_mem(t, d, fn[0], fn[1], size, true);
-	} else if (x86_is_mem(s)) {
-		o = x86_emit_mem(t, s, f->rm[0], f->rm[1], size, false);
-	} else {
-		o = x86_emit(t, x86_is_imm(s) ? f->ri : f->rr);
-	}
-	if (x86_is_reg(d))
-		o->r0 = x86_reg(d->reg.value);
-	if (x86_is_reg(s))
-		o->r1 = x86_reg(s->reg.value);
-	else if (x86_is_imm(s))
-		o->imm = s->imm.value.u;
-	return true;
+	return x86_emit_binary(t, mov_forms);
 }
 
 /* The families of segment, control and debug registers emit their own. */
