@@ -93,9 +93,16 @@ static void give_back(struct emulation *e)
 	sem_post(&em->idle);
 }
 
-static void begin(struct emulation *e, void *context, const WHV_VP_EXIT_CONTEXT *vp,
+/* Takes a turn for one instruction; NULL when memory is short. */
+static struct emulation *begin(struct emulator *em, void *context, const WHV_VP_EXIT_CONTEXT *vp,
 	const uint8_t *insn, unsigned insn_bytes)
 {
+	struct emulation *e = take(em);
+
+	if (!e->vcpu) {
+		give_back(e);
+		return NULL;
+	}
 	e->context = context;
 	e->vp = vp;
 	e->status.AsUINT32 = 0;
@@ -106,6 +113,14 @@ static void begin(struct emulation *e, void *context, const WHV_VP_EXIT_CONTEXT 
 	e->insn_bytes =
 		insn_bytes < EMULATOR_INSTRUCTION_MAX ? insn_bytes : EMULATOR_INSTRUCTION_MAX;
 	memcpy(e->insn, insn, e->insn_bytes);
+	return e;
+}
+
+static void end(struct emulation *e, WHV_EMULATOR_STATUS *status)
+{
+	e->status.EmulationSuccessful = !e->status.AsUINT32;
+	*status = e->status;
+	give_back(e);
 }
 
 /* ----- the API ----- */
@@ -161,7 +176,6 @@ HRESULT WINAPI WHvEmulatorTryIoEmulation(WHV_EMULATOR_HANDLE Emulator, VOID *Con
 	WHV_EMULATOR_STATUS *EmulatorReturnStatus)
 {
 	const WHV_X64_IO_PORT_ACCESS_CONTEXT *io = IoInstructionContext;
-	HRESULT result = S_OK;
 	struct emulation *e;
 	unsigned size;
 
@@ -171,17 +185,12 @@ HRESULT WINAPI WHvEmulatorTryIoEmulation(WHV_EMULATOR_HANDLE Emulator, VOID *Con
 	size = io->AccessInfo.AccessSize;
 	if (size != 1 && size != 2 && size != 4)
 		return E_INVALIDARG;
-	e = take(Emulator);
-	if (e->vcpu) {
-		begin(e, Context, VpContext, io->InstructionBytes, io->InstructionByteCount);
-		emulation_port(e, io);
-		e->status.EmulationSuccessful = !e->status.AsUINT32;
-		*EmulatorReturnStatus = e->status;
-	} else {
-		result = E_OUTOFMEMORY;
-	}
-	give_back(e);
-	return result;
+	e = begin(Emulator, Context, VpContext, io->InstructionBytes, io->InstructionByteCount);
+	if (!e)
+		return E_OUTOFMEMORY;
+	emulation_port(e, io);
+	end(e, EmulatorReturnStatus);
+	return S_OK;
 }
 
 HRESULT WINAPI WHvEmulatorTryMmioEmulation(WHV_EMULATOR_HANDLE Emulator, VOID *Context,
@@ -190,24 +199,18 @@ HRESULT WINAPI WHvEmulatorTryMmioEmulation(WHV_EMULATOR_HANDLE Emulator, VOID *C
 	WHV_EMULATOR_STATUS *EmulatorReturnStatus)
 {
 	const WHV_MEMORY_ACCESS_CONTEXT *mmio = MmioInstructionContext;
-	HRESULT result = S_OK;
 	struct emulation *e;
 
 	if (!Emulator || !VpContext || !mmio || !EmulatorReturnStatus ||
 		mmio->InstructionByteCount > sizeof(mmio->InstructionBytes))
 		return E_INVALIDARG;
-	e = take(Emulator);
-	if (e->vcpu) {
-		begin(e, Context, VpContext, mmio->InstructionBytes, mmio->InstructionByteCount);
-		if (VpContext->ExecutionState.InterruptionPending)
-			e->status.InterruptCausedIntercept = 1;
-		else
-			emulate_memory(e, mmio);
-		e->status.EmulationSuccessful = !e->status.AsUINT32;
-		*EmulatorReturnStatus = e->status;
-	} else {
-		result = E_OUTOFMEMORY;
-	}
-	give_back(e);
-	return result;
+	e = begin(Emulator, Context, VpContext, mmio->InstructionBytes, mmio->InstructionByteCount);
+	if (!e)
+		return E_OUTOFMEMORY;
+	if (VpContext->ExecutionState.InterruptionPending)
+		e->status.InterruptCausedIntercept = 1;
+	else
+		emulate_memory(e, mmio);
+	end(e, EmulatorReturnStatus);
+	return S_OK;
 }
