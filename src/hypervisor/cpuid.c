@@ -382,16 +382,12 @@ bool cpuid_exits(const struct partition *p, uint32_t leaf)
 HRESULT WINAPI WHvGetVirtualProcessorCpuidOutput(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 	UINT32 Eax, UINT32 Ecx, WHV_CPUID_OUTPUT *CpuidOutput)
 {
-	struct partition *p = partition_ready(Partition);
-	struct vp *vp = p ? partition_vp(p, VpIndex) : NULL;
+	struct vp *vp;
+	HRESULT hr = vp_claim_by_index(Partition, VpIndex, CpuidOutput, &vp);
 	uint32_t out[4];
 
-	if (!p || !CpuidOutput)
-		return E_INVALIDARG;
-	if (!vp)
-		return WHV_E_VP_DOES_NOT_EXIST;
-	if (!vp_claim(vp))
-		return WHV_E_INVALID_VP_STATE;
+	if (FAILED(hr))
+		return hr;
 	cpuid_query(vp, Eax, Ecx, out);
 	vp_release(vp);
 	*CpuidOutput = (WHV_CPUID_OUTPUT){out[0], out[1], out[2], out[3]};

@@ -195,6 +195,12 @@ enum vp_claim_state {
 };
 /* Hold a vp's state while it does not run. False: a thread runs it. */
 bool vp_claim(struct vp *vp);
+/*
+ * How API functions on a vp begin: S_OK with the vp claimed, or what to return. @sound: the other
+ * arguments are.
+ */
+HRESULT vp_claim_by_index(
+	WHV_PARTITION_HANDLE partition, uint32_t index, bool sound, struct vp **vp);
 void vp_release(struct vp *vp);
 void vp_reset(struct vp *vp);
 void vp_free(struct vp *vp);

@@ -354,16 +354,12 @@ HRESULT WINAPI WHvGetVirtualProcessorRegisters(WHV_PARTITION_HANDLE Partition, U
 	const WHV_REGISTER_NAME *RegisterNames, UINT32 RegisterCount,
 	WHV_REGISTER_VALUE *RegisterValues)
 {
-	struct partition *p = partition_ready(Partition);
-	struct vp *vp = p ? partition_vp(p, VpIndex) : NULL;
-	HRESULT hr = S_OK;
+	bool sound = !RegisterCount || (RegisterNames && RegisterValues);
+	struct vp *vp;
+	HRESULT hr = vp_claim_by_index(Partition, VpIndex, sound, &vp);
 
-	if (!p || (RegisterCount && (!RegisterNames || !RegisterValues)))
-		return E_INVALIDARG;
-	if (!vp)
-		return WHV_E_VP_DOES_NOT_EXIST;
-	if (!vp_claim(vp))
-		return WHV_E_INVALID_VP_STATE;
+	if (FAILED(hr))
+		return hr;
 	for (UINT32 i = 0; i < RegisterCount && SUCCEEDED(hr); i++)
 		hr = get_register(vp, RegisterNames[i], &RegisterValues[i]);
 	vp_release(vp);
@@ -374,16 +370,12 @@ HRESULT WINAPI WHvSetVirtualProcessorRegisters(WHV_PARTITION_HANDLE Partition, U
 	const WHV_REGISTER_NAME *RegisterNames, UINT32 RegisterCount,
 	const WHV_REGISTER_VALUE *RegisterValues)
 {
-	struct partition *p = partition_ready(Partition);
-	struct vp *vp = p ? partition_vp(p, VpIndex) : NULL;
-	HRESULT hr = S_OK;
+	bool sound = !RegisterCount || (RegisterNames && RegisterValues);
+	struct vp *vp;
+	HRESULT hr = vp_claim_by_index(Partition, VpIndex, sound, &vp);
 
-	if (!p || (RegisterCount && (!RegisterNames || !RegisterValues)))
-		return E_INVALIDARG;
-	if (!vp)
-		return WHV_E_VP_DOES_NOT_EXIST;
-	if (!vp_claim(vp))
-		return WHV_E_INVALID_VP_STATE;
+	if (FAILED(hr))
+		return hr;
 	for (UINT32 i = 0; i < RegisterCount && SUCCEEDED(hr); i++)
 		hr = set_register(vp, RegisterNames[i], &RegisterValues[i]);
 	registers_update_cpl(vp_state(vp));

@@ -10,19 +10,6 @@
 #define XSAVE_XSTATE  512u /* where the header's component bitmap is */
 #define XSAVE_X87_SSE 3ull
 
-/* Claims the vp that the arguments name. */
-static HRESULT claim(WHV_PARTITION_HANDLE handle, uint32_t index, struct vp **vp)
-{
-	struct partition *p = partition_ready(handle);
-
-	if (!p)
-		return E_INVALIDARG;
-	*vp = partition_vp(p, index);
-	if (!*vp)
-		return WHV_E_VP_DOES_NOT_EXIST;
-	return vp_claim(*vp) ? S_OK : WHV_E_INVALID_VP_STATE;
-}
-
 /* Does the buffer hold @need bytes? *written says how many it must. */
 static HRESULT fits(const void *buffer, uint32_t size, uint32_t need, uint32_t *written)
 {
@@ -185,7 +172,7 @@ HRESULT WINAPI WHvGetVirtualProcessorState(WHV_PARTITION_HANDLE Partition, UINT3
 	UINT32 *BytesWritten)
 {
 	struct vp *vp;
-	HRESULT hr = claim(Partition, VpIndex, &vp);
+	HRESULT hr = vp_claim_by_index(Partition, VpIndex, true, &vp);
 
 	if (FAILED(hr))
 		return hr;
@@ -198,7 +185,7 @@ HRESULT WINAPI WHvSetVirtualProcessorState(WHV_PARTITION_HANDLE Partition, UINT3
 	WHV_VIRTUAL_PROCESSOR_STATE_TYPE StateType, const VOID *Buffer, UINT32 BufferSizeInBytes)
 {
 	struct vp *vp;
-	HRESULT hr = claim(Partition, VpIndex, &vp);
+	HRESULT hr = vp_claim_by_index(Partition, VpIndex, true, &vp);
 
 	if (FAILED(hr))
 		return hr;

@@ -109,17 +109,14 @@ HRESULT WINAPI WHvTranslateGva(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 	WHV_GUEST_VIRTUAL_ADDRESS Gva, WHV_TRANSLATE_GVA_FLAGS TranslateFlags,
 	WHV_TRANSLATE_GVA_RESULT *TranslationResult, WHV_GUEST_PHYSICAL_ADDRESS *Gpa)
 {
-	struct partition *p = partition_ready(Partition);
-	struct vp *vp = p ? partition_vp(p, VpIndex) : NULL;
+	bool sound = TranslationResult && Gpa && !((unsigned)TranslateFlags & ~FLAGS_TRANSLATE);
+	struct vp *vp;
+	HRESULT hr = vp_claim_by_index(Partition, VpIndex, sound, &vp);
 	uint64_t gpa = 0;
 	uint32_t fault;
 
-	if (!p || !TranslationResult || !Gpa || ((unsigned)TranslateFlags & ~FLAGS_TRANSLATE))
-		return E_INVALIDARG;
-	if (!vp)
-		return WHV_E_VP_DOES_NOT_EXIST;
-	if (!vp_claim(vp))
-		return WHV_E_INVALID_VP_STATE;
+	if (FAILED(hr))
+		return hr;
 	fault = translate(vp, Gva, TranslateFlags, &gpa);
 	vp_release(vp);
 	memset(TranslationResult, 0, sizeof(*TranslationResult));

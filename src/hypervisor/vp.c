@@ -15,17 +15,35 @@
 
 /* ---- Claims --------------------------------------------------------------------------------- */
 
-bool vp_claim(struct vp *vp)
+static bool claim(struct vp *vp, enum vp_claim_state as)
 {
 	for (;;) {
 		int state = VP_IDLE;
 
-		if (atomic_compare_exchange_strong(&vp->claim, &state, VP_ACCESSED))
+		if (atomic_compare_exchange_strong(&vp->claim, &state, as))
 			return true;
 		if (state == VP_RUNNING)
 			return false;
 		sched_yield(); /* somebody reads or sets registers: soon over */
 	}
+}
+
+bool vp_claim(struct vp *vp)
+{
+	return claim(vp, VP_ACCESSED);
+}
+
+HRESULT vp_claim_by_index(
+	WHV_PARTITION_HANDLE partition, uint32_t index, bool sound, struct vp **vp)
+{
+	struct partition *p = partition_ready(partition);
+
+	if (!p || !sound)
+		return E_INVALIDARG;
+	*vp = partition_vp(p, index);
+	if (!*vp)
+		return WHV_E_VP_DOES_NOT_EXIST;
+	return vp_claim(*vp) ? S_OK : WHV_E_INVALID_VP_STATE;
 }
 
 void vp_release(struct vp *vp)
@@ -35,15 +53,7 @@ void vp_release(struct vp *vp)
 
 static bool begin_run(struct vp *vp)
 {
-	for (;;) {
-		int state = VP_IDLE;
-
-		if (atomic_compare_exchange_strong(&vp->claim, &state, VP_RUNNING))
-			return true;
-		if (state == VP_RUNNING)
-			return false;
-		sched_yield();
-	}
+	return claim(vp, VP_RUNNING);
 }
 
 /* ---- Getting a vp's attention ---------------------------------------------------------------- */
