@@ -80,7 +80,4 @@ struct boot_result {
  */
 int boot_load(const struct boot_request *request, struct boot_result *result);
 
-/* boot_kind_name - for people: "Linux bzImage, 64-bit entry". */
-const char *boot_kind_name(enum boot_kind kind);
-
 #endif

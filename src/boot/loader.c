@@ -352,18 +352,3 @@ int boot_load(const struct boot_request *request, struct boot_result *result)
 	free(loader.initrd.data);
 	return error;
 }
-
-const char *boot_kind_name(enum boot_kind kind)
-{
-	switch (kind) {
-	case BOOT_LINUX_64:
-		return "Linux bzImage, 64-bit entry";
-	case BOOT_LINUX_32:
-		return "Linux bzImage, 32-bit entry";
-	case BOOT_PVH:
-		return "ELF, PVH entry";
-	case BOOT_MULTIBOOT:
-		return "Multiboot 1";
-	}
-	return "unknown";
-}

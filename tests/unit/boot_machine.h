@@ -7,9 +7,11 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -61,6 +63,13 @@ static inline void machine_destroy(struct machine *m)
 		close(m->request.kernel.fd);
 	if (m->request.initrd.fd >= 0)
 		close(m->request.initrd.fd);
+}
+
+/* For cmocka. */
+static inline int machine_teardown(void **state)
+{
+	machine_destroy(*state);
+	return 0;
 }
 
 static inline void file_set(struct boot_file *file, const void *bytes, size_t size)
@@ -153,6 +162,24 @@ static inline void check_loads(struct machine *m)
 	if (boot_load(&m->request, &m->result))
 		fail_msg("%s", m->result.error);
 	assert_string_equal(m->result.error, "");
+}
+
+/* ---- Broken images -------------------------------------------------------------------------- */
+
+/* Makes @byte another one: any, or one that differs in a bit. */
+static inline void corrupt(uint8_t *byte, bool any)
+{
+	*byte = any ? rand() : *byte ^ 1 << rand() % 8;
+}
+
+/* The kernel file with other contents is loaded, or refused in one line. Returns which. */
+static inline bool survives(struct machine *m, const void *image, size_t size)
+{
+	assert_int_equal(pwrite(m->request.kernel.fd, image, size, 0), size);
+	if (!boot_load(&m->request, &m->result))
+		return true;
+	assert_true(*m->result.error && !strchr(m->result.error, '\n'));
+	return false;
 }
 
 #endif
