@@ -251,3 +251,15 @@ uint32_t guest_port(struct guest *g, WHV_EMULATOR_HANDLE emulator, uint16_t port
 		abort();
 	return g->status.AsUINT32;
 }
+
+WHV_EMULATOR_HANDLE emulator;
+
+int emulator_setup(void **state)
+{
+	return WHvEmulatorCreateEmulator(&guest_callbacks, &emulator) == S_OK ? 0 : -1;
+}
+
+int emulator_teardown(void **state)
+{
+	return WHvEmulatorDestroyEmulator(emulator) == S_OK ? 0 : -1;
+}

@@ -46,6 +46,11 @@ struct guest {
 
 extern const WHV_EMULATOR_CALLBACKS guest_callbacks;
 
+/* For cmocka: a group's emulator, with these callbacks. */
+extern WHV_EMULATOR_HANDLE emulator;
+int emulator_setup(void **state);
+int emulator_teardown(void **state);
+
 /* A guest whose general registers hold recognisable values, RSP pointing into RAM. */
 void guest_init(struct guest *g, unsigned bits);
 void guest_code(struct guest *g, const void *code, unsigned length);

@@ -13,7 +13,6 @@
 
 #include "emulator_guest.h"
 
-static WHV_EMULATOR_HANDLE emulator;
 static struct guest g;
 
 /* The code is given as a string of bytes. */
@@ -561,16 +560,6 @@ static void test_create(void **state)
 	assert_int_equal(WHvEmulatorDestroyEmulator(NULL), E_INVALIDARG);
 }
 
-static int setup(void **state)
-{
-	return WHvEmulatorCreateEmulator(&guest_callbacks, &emulator) == S_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	return WHvEmulatorDestroyEmulator(emulator) == S_OK ? 0 : -1;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -590,5 +579,5 @@ int main(void)
 		cmocka_unit_test(test_threads),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, emulator_setup, emulator_teardown);
 }

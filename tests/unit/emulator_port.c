@@ -12,7 +12,6 @@
 
 #define PORT 0x1f0
 
-static WHV_EMULATOR_HANDLE emulator;
 static struct guest g;
 
 #define CODE(bytes) guest_code(&g, bytes, sizeof(bytes) - 1), code_length = sizeof(bytes) - 1
@@ -214,16 +213,6 @@ static void test_failing_callbacks(void **state)
 	assert_int_equal(guest_port(&g, emulator, PORT, 1, false, true, false, 1), 1u << 1);
 }
 
-static int setup(void **state)
-{
-	return WHvEmulatorCreateEmulator(&guest_callbacks, &emulator) == S_OK ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	return WHvEmulatorDestroyEmulator(emulator) == S_OK ? 0 : -1;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,5 +226,5 @@ int main(void)
 		cmocka_unit_test(test_failing_callbacks),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, emulator_setup, emulator_teardown);
 }
