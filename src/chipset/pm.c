@@ -20,7 +20,6 @@
 #define PM1_PWRBTN 0x0100
 #define PM1_SLPBTN 0x0200
 #define PM1_RTC	   0x0400
-#define PM1_WAK	   0x8000
 #define PM1_EVENTS (PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_SLPBTN | PM1_RTC)
 
 #define PM1_SCI_EN	  0x0001

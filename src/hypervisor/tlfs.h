@@ -62,7 +62,6 @@
 #define HV_STIMER_DIRECT       0x1000ull
 #define HV_STIMER_VECTOR(cfg)  (((cfg) >> 4) & 0xFFu)
 #define HV_STIMER_SINT(cfg)    (((cfg) >> 16) & 0xFu)
-#define HV_STIMER_SINT_MASK    0xF0000ull
 #define HV_STIMER_CONFIG_VALID 0xF1FFFull
 
 /* Partition privileges: CPUID 0x40000003 EAX (low half) and EBX (high half). */

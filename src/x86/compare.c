@@ -21,7 +21,6 @@
 #define REG0(bits)	 "r"(X86_REG(c, o->r0, const uint##bits##_t))
 #define REG0_DIRECT(bits) "m"(X86_REG(c, o->r0, const uint##bits##_t))
 #define REG1_DIRECT(bits) "m"(X86_REG(c, o->r1, const uint##bits##_t))
-#define IMM(bits)	 "r"(X86_IMM(o, uint##bits##_t))
 #define IMM_DIRECT(bits) "m"(X86_IMM(o, uint##bits##_t))
 
 /* ---- One form: the plain operation and its fused ones ----------------------------------------- */

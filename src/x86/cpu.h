@@ -40,7 +40,6 @@
 #define X86_R_PAGE X86_R(17)		  /* linear address of the page the block began in */
 #define X86_R_EA   X86_R(18)		  /* result of x86_op_ea */
 #define X86_R_T0   X86_R(19)		  /* scratch of one instruction */
-#define X86_R_T1   X86_R(20)
 
 /* Entry of seg_base[] whose base is always 0. */
 #define X86_SEG_FLAT X86_LDTR
