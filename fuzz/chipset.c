@@ -89,9 +89,14 @@ static const struct chipset_ops ops = {
 	.serial_room = serial_room,
 };
 
+/* A year in all: a guest may set its clock to within seven of what 64 bits hold. */
+#define TIME_MAX 31556926000000000ull
+
 static void pass_time(uint64_t ns)
 {
 	world.now += ns;
+	if (world.now > TIME_MAX)
+		world.now = TIME_MAX;
 	for (unsigned i = 0; i < world.count; i++) {
 		struct chipset_timer *t = &world.timers[i];
 

@@ -52,7 +52,8 @@ void lapic_reset(struct vp *vp, bool init)
 	}
 	for (unsigned i = 0; i < LVT_COUNT; i++)
 		a->lvt[i] = LVT_MASKED;
-	a->esr = a->esr_pending = 0;
+	a->esr = 0;
+	a->esr_pending = 0;
 	a->icr = 0;
 	a->timer_initial = a->timer_divide = 0;
 	a->timer_period = 0;
