@@ -162,12 +162,12 @@ void capability_mask(struct x86_features *features, const WHV_PROCESSOR_FEATURES
 	}
 }
 
-WHV_EXTENDED_VM_EXITS capability_exits(void)
+WHV_EXTENDED_VM_EXITS capability_exits(const struct engine_info *info)
 {
 	return (WHV_EXTENDED_VM_EXITS){
-		.X64CpuidExit = 1,
+		.X64CpuidExit = info->cpuid_exits,
 		.X64MsrExit = 1,
-		.ExceptionExit = 1,
+		.ExceptionExit = info->exception_exits,
 		.HypercallExit = 1,
 		.UnknownSynicConnection = 1,
 	};
@@ -183,8 +183,10 @@ WHV_X64_MSR_EXIT_BITMAP capability_msr_exits(void)
 	};
 }
 
-uint64_t capability_exceptions(void)
+uint64_t capability_exceptions(const struct engine_info *info)
 {
+	if (!info->exception_exits)
+		return 0;
 	return 1ull << WHvX64ExceptionTypeDivideErrorFault |
 	       1ull << WHvX64ExceptionTypeDebugTrapOrFault |
 	       1ull << WHvX64ExceptionTypeBreakpointTrap | 1ull << WHvX64ExceptionTypeOverflowTrap |
@@ -202,7 +204,7 @@ uint64_t capability_exceptions(void)
 	       1ull << WHvX64ExceptionTypeSimdFloatingPointFault;
 }
 
-WHV_SYNTHETIC_PROCESSOR_FEATURES capability_synthetic(void)
+WHV_SYNTHETIC_PROCESSOR_FEATURES capability_synthetic(const struct engine *engine)
 {
 	return (WHV_SYNTHETIC_PROCESSOR_FEATURES){
 		.HypervisorPresent = 1,
@@ -220,7 +222,7 @@ WHV_SYNTHETIC_PROCESSOR_FEATURES capability_synthetic(void)
 		.FastHypercallOutput = 1,
 		.DirectSyntheticTimers = 1,
 		.ExtendedProcessorMasks = 1,
-		.TbFlushHypercalls = 1,
+		.TbFlushHypercalls = engine->flush != NULL,
 		.SyntheticClusterIpi = 1,
 		.NotifyLongSpinWait = 1,
 		.SignalEvents = 1,
@@ -242,10 +244,10 @@ static UINT32 answer(const struct engine *engine, const struct engine_info *info
 		c->Features.IdleSuspend = 1;
 		return sizeof(c->Features);
 	case WHvCapabilityCodeExtendedVmExits:
-		c->ExtendedVmExits = capability_exits();
+		c->ExtendedVmExits = capability_exits(info);
 		return sizeof(c->ExtendedVmExits);
 	case WHvCapabilityCodeExceptionExitBitmap:
-		c->ExceptionExitBitmap = capability_exceptions();
+		c->ExceptionExitBitmap = capability_exceptions(info);
 		return sizeof(c->ExceptionExitBitmap);
 	case WHvCapabilityCodeX64MsrExitBitmap:
 		c->X64MsrExitBitmap = capability_msr_exits();
@@ -280,7 +282,8 @@ static UINT32 answer(const struct engine *engine, const struct engine_info *info
 	case WHvCapabilityCodeSyntheticProcessorFeaturesBanks:
 		c->SyntheticProcessorFeaturesBanks.BanksCount =
 			WHV_SYNTHETIC_PROCESSOR_FEATURES_BANKS_COUNT;
-		c->SyntheticProcessorFeaturesBanks.Bank0 = capability_synthetic();
+		if (engine)
+			c->SyntheticProcessorFeaturesBanks.Bank0 = capability_synthetic(engine);
 		return sizeof(c->SyntheticProcessorFeaturesBanks);
 	case WHvCapabilityCodeProcessorPerfmonFeatures:
 		return sizeof(c->ProcessorPerfmonFeatures);

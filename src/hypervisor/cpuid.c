@@ -19,8 +19,6 @@
 #define HV_MAJOR 10u
 #define HV_MINOR 0u
 
-/* Family 6, model 0x36: an in-order processor, which this one is; stepping 1. */
-#define SIGNATURE	       0x00030661u
 #define LONG_SPIN_WAIT_RETRIES 0x0FFFu
 
 #define LEAF1_ECX_X2APIC       (1u << 21)
@@ -117,7 +115,7 @@ static struct leaf leaf_features(struct vp *vp)
 	const struct partition *p = vp->partition;
 	unsigned count = p->prop.processor_count;
 	struct leaf l = {
-		.eax = SIGNATURE,
+		.eax = p->info.signature,
 		.ebx = vp->lapic.id << 24 | (count > 255 ? 255 : count) << 16 |
 		       (uint32_t)p->prop.clflush_size << 8,
 		.ecx = p->cpu.leaf1_ecx & ~LEAF1_ECX_OURS,
@@ -267,8 +265,9 @@ static struct leaf extended(struct vp *vp, uint32_t leaf)
 	case 0x80000006: /* second-level cache: 1 MiB, 16 ways, 64-byte lines */
 		l.ecx = 1024u << 16 | 8u << 12 | 64u;
 		return l;
-	case 0x80000007: /* invariant TSC; where the guest controls it, once it asked for it */
-		if (!(p->privileges[0] & HV_PRIV_TSC_INVARIANT) || p->tsc_invariant)
+	case 0x80000007: /* invariant TSC; where the guest can control it, once it asked for it */
+		if (!(p->privileges[0] & HV_PRIV_TSC_INVARIANT) || p->tsc_invariant ||
+			!p->info.cpuid_exits)
 			l.edx = 1u << 8;
 		return l;
 	case 0x80000008:

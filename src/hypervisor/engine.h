@@ -20,7 +20,9 @@ struct vp;
 struct engine_info {
 	struct x86_features features; /* of its processor */
 	bool intel;		      /* the guest sees GenuineIntel, otherwise AuthenticAMD */
+	uint32_t signature;	      /* CPUID leaf 1 EAX */
 	bool cpuid_exits;	      /* ops->cpuid is called for every CPUID */
+	bool exception_exits;	      /* exceptions can be intercepted */
 	unsigned physical_bits;
 	const uint8_t *hypercall_code; /* what the hypercall page holds, ending in RET */
 	unsigned hypercall_code_size;
@@ -59,8 +61,7 @@ struct engine {
 		uint64_t parameter, unsigned length);
 	uint32_t (*vp_translate)(
 		void *vp, uint64_t gva, unsigned access, unsigned cpl, uint64_t *gpa);
-	/* NULL where CPUID exits: otherwise the table of leaves changed, look again. */
-	int (*vp_cpuid_changed)(void *vp);
+	/* NULL: virtual processors keep their own TLBs, nobody else can flush them. */
 	void (*flush)(void *machine, void *caller, uint64_t mask, bool global, const uint64_t *gva,
 		unsigned count);
 	uint64_t (*vp_instructions)(void *vp);

@@ -5,7 +5,8 @@
 
 /* The most memory that decoded guest code may take. */
 #define CODE_BYTES    (16u << 20)
-#define PHYSICAL_BITS 40u
+/* Family 6, model 0x36: an in-order processor, which this one is; stepping 1. */
+#define SIGNATURE 0x00030661u
 
 static int probe(void)
 {
@@ -18,8 +19,10 @@ static void info(struct engine_info *to)
 
 	x86_features(&to->features);
 	to->intel = true;
+	to->signature = SIGNATURE;
 	to->cpuid_exits = true;
-	to->physical_bits = PHYSICAL_BITS;
+	to->exception_exits = true;
+	to->physical_bits = X86_PHYSICAL_BITS;
 	to->hypercall_code = vmcall_ret;
 	to->hypercall_code_size = sizeof(vmcall_ret);
 }

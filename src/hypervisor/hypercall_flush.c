@@ -49,6 +49,8 @@ static enum hv_status flush_space(struct hypercall *h, uint64_t mask)
 {
 	uint64_t flags = hypercall_u64(h, AT_FLAGS);
 
+	if (!h->vp->engine->flush)
+		return HV_STATUS_INVALID_HYPERCALL_CODE;
 	if (flags & ~FLAGS_SPACE)
 		return HV_STATUS_INVALID_PARAMETER;
 	flush(h, mask, !(flags & HV_FLUSH_NON_GLOBAL_ONLY), NULL, 0);
@@ -61,6 +63,8 @@ static enum hv_status flush_list(struct hypercall *h, uint64_t mask)
 	unsigned list = h->header + h->var_header, count = 0;
 	uint64_t pages[PAGES_MAX];
 
+	if (!h->vp->engine->flush)
+		return HV_STATUS_INVALID_HYPERCALL_CODE;
 	if (hypercall_u64(h, AT_FLAGS) & ~FLAGS_LIST)
 		return HV_STATUS_INVALID_PARAMETER;
 	for (unsigned i = h->rep_start; i < h->rep_count && count <= PAGES_MAX; i++) {

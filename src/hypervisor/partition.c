@@ -64,7 +64,7 @@ struct partition *partition_new(const struct engine *engine)
 		goto no_ports;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_mutex_init(&p->msr_lock, NULL);
-	properties_init(&p->prop, &p->info);
+	properties_init(&p->prop, engine, &p->info);
 	p->magic = PARTITION_MAGIC;
 	return p;
 no_ports:

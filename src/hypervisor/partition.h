@@ -150,7 +150,8 @@ static inline struct vp *partition_vp(struct partition *p, uint32_t index)
 }
 
 /* property.c */
-void properties_init(struct properties *prop, const struct engine_info *info);
+void properties_init(
+	struct properties *prop, const struct engine *engine, const struct engine_info *info);
 void properties_free(struct properties *prop);
 
 /* capability.c: what this engine lets a partition have. */
@@ -159,10 +160,10 @@ WHV_PROCESSOR_XSAVE_FEATURES capability_xsave(const struct engine_info *info);
 /* Clear in @features what is missing from @banks and @xsave. */
 void capability_mask(struct x86_features *features, const WHV_PROCESSOR_FEATURES_BANKS *banks,
 	WHV_PROCESSOR_XSAVE_FEATURES xsave);
-WHV_EXTENDED_VM_EXITS capability_exits(void);
+WHV_EXTENDED_VM_EXITS capability_exits(const struct engine_info *info);
 WHV_X64_MSR_EXIT_BITMAP capability_msr_exits(void);
-WHV_SYNTHETIC_PROCESSOR_FEATURES capability_synthetic(void);
-uint64_t capability_exceptions(void);
+WHV_SYNTHETIC_PROCESSOR_FEATURES capability_synthetic(const struct engine *engine);
+uint64_t capability_exceptions(const struct engine_info *info);
 
 /* registers.c, register_table.c */
 /* The CPL follows from SS, CS and the mode after any of them was set. */

@@ -14,13 +14,14 @@
 #define CPU_CAP_DEFAULT	   0x10000u
 #define CPU_WEIGHT_DEFAULT 100u
 
-void properties_init(struct properties *prop, const struct engine_info *info)
+void properties_init(
+	struct properties *prop, const struct engine *engine, const struct engine_info *info)
 {
 	memset(prop, 0, sizeof(*prop));
 	prop->features = capability_features(info);
 	prop->features.Bank1.TscInvariantSupport = 0; /* must be asked for */
 	prop->xsave = capability_xsave(info);
-	prop->synthetic = capability_synthetic();
+	prop->synthetic = capability_synthetic(engine);
 	prop->msr_exits.UnhandledMsrs = 1;
 	prop->clock_frequency = clock_host_hz();
 	prop->interrupt_frequency = APIC_HZ_DEFAULT;
@@ -98,7 +99,7 @@ static HRESULT set_synthetic(
 {
 	if (banks->BanksCount != WHV_SYNTHETIC_PROCESSOR_FEATURES_BANKS_COUNT)
 		return E_INVALIDARG;
-	if (banks->AsUINT64[0] & ~capability_synthetic().AsUINT64)
+	if (banks->AsUINT64[0] & ~capability_synthetic(p->engine).AsUINT64)
 		return WHV_E_UNSUPPORTED_PROCESSOR_CONFIG;
 	p->prop.synthetic = banks->Bank0;
 	return S_OK;
@@ -191,10 +192,10 @@ static HRESULT check(const struct partition *p, WHV_PARTITION_PROPERTY_CODE code
 {
 	switch (code) {
 	case WHvPartitionPropertyCodeExtendedVmExits:
-		return value->ExtendedVmExits.AsUINT64 & ~capability_exits().AsUINT64 ? E_INVALIDARG
+		return value->ExtendedVmExits.AsUINT64 & ~capability_exits(&p->info).AsUINT64 ? E_INVALIDARG
 										      : S_OK;
 	case WHvPartitionPropertyCodeExceptionExitBitmap:
-		return value->ExceptionExitBitmap & ~capability_exceptions() ? E_INVALIDARG : S_OK;
+		return value->ExceptionExitBitmap & ~capability_exceptions(&p->info) ? E_INVALIDARG : S_OK;
 	case WHvPartitionPropertyCodeX64MsrExitBitmap:
 		return value->X64MsrExitBitmap.AsUINT64 & ~capability_msr_exits().AsUINT64
 			       ? E_INVALIDARG
@@ -280,7 +281,7 @@ static void exits_changed(struct partition *p)
 	for (unsigned i = 0; i < p->prop.processor_count; i++) {
 		struct vp *vp = partition_vp(p, i);
 
-		if (vp)
+		if (vp && p->info.exception_exits)
 			p->engine->vp_intercept_exceptions(vp->engine_vp, exceptions);
 	}
 }

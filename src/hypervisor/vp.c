@@ -228,7 +228,7 @@ static HRESULT add(struct partition *p, uint32_t index)
 	if (!vp)
 		return E_OUTOFMEMORY;
 	vp_reset(vp);
-	if (p->prop.exits.ExceptionExit)
+	if (p->info.exception_exits && p->prop.exits.ExceptionExit)
 		p->engine->vp_intercept_exceptions(vp->engine_vp, p->prop.exception_exits);
 	vp_release(vp);
 	atomic_store_explicit(&p->vps[index], vp, memory_order_release);

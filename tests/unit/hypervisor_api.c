@@ -155,7 +155,7 @@ static void test_properties(void **state)
 	assert_int_equal(WHvSetPartitionProperty(
 				 f->p, WHvPartitionPropertyCodeExtendedVmExits, &p, sizeof(p)),
 		E_INVALIDARG);
-	p.ExtendedVmExits.AsUINT64 = capability_exits().AsUINT64;
+	p.ExtendedVmExits.AsUINT64 = capability_exits(&f->p->info).AsUINT64;
 	assert_int_equal(
 		WHvSetPartitionProperty(f->p, WHvPartitionPropertyCodeExtendedVmExits, &p, 8),
 		S_OK);

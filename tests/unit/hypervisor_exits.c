@@ -29,9 +29,11 @@ static void test_ports(void **state)
 	assert_int_equal(exit.IoPortAccess.PortNumber, 0x20);
 	assert_false(exit.IoPortAccess.AccessInfo.IsWrite);
 	assert_int_equal(exit.IoPortAccess.AccessInfo.AccessSize, 1);
-	assert_int_equal(exit.VpContext.Rip, GUEST_CODE + 7);
-	assert_true(exit.IoPortAccess.InstructionByteCount >= 2);
-	assert_memory_equal(exit.IoPortAccess.InstructionBytes, "\xE4\x20", 2);
+	if (guest_exact()) {
+		assert_int_equal(exit.VpContext.Rip, GUEST_CODE + 7);
+		assert_true(exit.IoPortAccess.InstructionByteCount >= 2);
+		assert_memory_equal(exit.IoPortAccess.InstructionBytes, "\xE4\x20", 2);
+	}
 	guest_set(g, 0, WHvX64RegisterRax, 0x123456AA);
 	guest_complete_io(g, 0, &exit);
 	assert_int_equal(guest_expect(g, 0, PORT_REPORT), 0x123456AA);
@@ -39,6 +41,17 @@ static void test_ports(void **state)
 	assert_int_equal(exit.IoPortAccess.PortNumber, 0x1234);
 	assert_int_equal(exit.IoPortAccess.AccessInfo.AccessSize, 2);
 	guest_complete_io(g, 0, &exit);
+	if (!guest_exact()) { /* one element at a time */
+		memcpy(g->ram + 0x4000, "xyz", 3);
+		for (unsigned i = 0; i < 3; i++) {
+			guest_run(g, 0, &exit);
+			assert_int_equal(exit.IoPortAccess.PortNumber, 0x1234);
+			assert_int_equal(exit.IoPortAccess.Rax & 0xFF, 'x' + i);
+			guest_complete_io(g, 0, &exit);
+		}
+		guest_free(g);
+		return;
+	}
 	guest_run(g, 0, &exit);
 	assert_true(exit.IoPortAccess.AccessInfo.StringOp);
 	assert_true(exit.IoPortAccess.AccessInfo.RepPrefix);
@@ -64,21 +77,25 @@ static void test_memory(void **state)
 	assert_int_equal(exit.MemoryAccess.Gpa, 0xD0000010);
 	assert_int_equal(exit.MemoryAccess.AccessInfo.AccessType, WHvMemoryAccessRead);
 	assert_true(exit.MemoryAccess.AccessInfo.GpaUnmapped);
-	assert_int_equal(exit.VpContext.Rip, GUEST_CODE);
-	assert_memory_equal(exit.MemoryAccess.InstructionBytes, "\xA1\x10\0\0\xD0", 5);
+	if (guest_exact()) {
+		assert_int_equal(exit.VpContext.Rip, GUEST_CODE);
+		assert_memory_equal(exit.MemoryAccess.InstructionBytes, "\xA1\x10\0\0\xD0", 5);
+	}
 	guest_set(g, 0, WHvX64RegisterRax, 0xABCD);
-	guest_set(g, 0, WHvX64RegisterRip, GUEST_CODE + 5);
+	guest_skip(g, 0, &exit);
 	assert_int_equal(guest_expect(g, 0, PORT_REPORT), 0xABCD);
 	guest_run(g, 0, &exit);
 	assert_int_equal(exit.ExitReason, WHvRunVpExitReasonMemoryAccess);
 	assert_int_equal(exit.MemoryAccess.Gpa, 0xD0000020);
 	assert_int_equal(exit.MemoryAccess.AccessInfo.AccessType, WHvMemoryAccessWrite);
-	assert_int_equal(exit.VpContext.Rip, GUEST_CODE + 7);
-	assert_true(exit.MemoryAccess.InstructionByteCount >= 10);
-	assert_memory_equal(
-		exit.MemoryAccess.InstructionBytes, "\xC7\x05\x20\0\0\xD0\xAA\x55\0\0", 10);
-	guest_set(g, 0, WHvX64RegisterRip, GUEST_CODE + 17);
-	guest_expect(g, 0, PORT_REPORT);
+	if (guest_exact()) {
+		assert_int_equal(exit.VpContext.Rip, GUEST_CODE + 7);
+		assert_true(exit.MemoryAccess.InstructionByteCount >= 10);
+		assert_memory_equal(
+			exit.MemoryAccess.InstructionBytes, "\xC7\x05\x20\0\0\xD0\xAA\x55\0\0", 10);
+	}
+	guest_skip(g, 0, &exit);
+	assert_int_equal(guest_expect(g, 0, PORT_REPORT), 0xABCD);
 	guest_free(g);
 }
 
@@ -158,16 +175,18 @@ GUEST_PROGRAM(program_exceptions, "ud2\n"
 static void test_exception_exit(void **state)
 {
 	struct guest_options options = {.exits = {.ExceptionExit = 1}, .exceptions = 1u << 6};
-	struct guest *g = GUEST(&options, program_exceptions);
+	WHV_EXTENDED_VM_EXITS offered;
 	WHV_RUN_VP_EXIT_CONTEXT exit;
+	struct guest *g;
 
-	guest_run(g, 0, &exit);
-	if (exit.ExitReason != WHvRunVpExitReasonException) {
-		/* KVM cannot stop at it: the guest gets the exception. */
-		assert_int_equal(exit.ExitReason, WHvRunVpExitReasonX64IoPortAccess);
-		guest_free(g);
+	assert_int_equal(
+		WHvGetCapability(WHvCapabilityCodeExtendedVmExits, &offered, sizeof(offered), NULL),
+		S_OK);
+	if (!offered.ExceptionExit)
 		skip();
-	}
+	g = GUEST(&options, program_exceptions);
+	guest_run(g, 0, &exit);
+	assert_int_equal(exit.ExitReason, WHvRunVpExitReasonException);
 	assert_int_equal(exit.VpException.ExceptionType, 6);
 	assert_false(exit.VpException.ExceptionInfo.ErrorCodeValid);
 	assert_int_equal(exit.VpContext.Rip, GUEST_CODE);
@@ -208,7 +227,6 @@ GUEST_PROGRAM(program_window, "out %eax, $0x10\n"
 
 static void test_interrupt_window(void **state)
 {
-	struct guest *g = GUEST(&plain, program_window);
 	WHV_REGISTER_NAME notify = WHvX64RegisterDeliverabilityNotifications;
 	WHV_REGISTER_NAME event = WHvRegisterPendingEvent;
 	WHV_REGISTER_VALUE on = {.DeliverabilityNotifications = {.InterruptNotification = 1}};
@@ -216,7 +234,10 @@ static void test_interrupt_window(void **state)
 		.ExtIntEvent = {
 			.EventPending = 1, .EventType = WHvX64PendingEventExtInt, .Vector = 0x28}};
 	WHV_RUN_VP_EXIT_CONTEXT exit;
+	struct guest *g;
 
+	GUEST_NEEDS_HARDWARE();
+	g = GUEST(&plain, program_window);
 	assert_int_equal(WHvSetVirtualProcessorRegisters(g->partition, 0, &notify, 1, &on), S_OK);
 	guest_expect(g, 0, PORT_REPORT); /* interrupts are closed */
 	guest_run(g, 0, &exit);

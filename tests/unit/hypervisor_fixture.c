@@ -27,7 +27,9 @@ static void info(struct engine_info *to)
 		.xcr0 = 3,
 	};
 	to->intel = true;
+	to->signature = 0x00030661;
 	to->cpuid_exits = true;
+	to->exception_exits = true;
 	to->physical_bits = 40;
 	to->hypercall_code = code;
 	to->hypercall_code_size = sizeof(code);

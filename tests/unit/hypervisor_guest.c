@@ -3,6 +3,7 @@
  */
 #include "hypervisor_guest.h"
 
+#include <cpuid.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,22 @@
 
 #define CODE_SELECTOR 8
 #define DATA_SELECTOR 16
+
+bool guest_exact(void)
+{
+	return strcmp(getenv("PARTITA_ENGINE"), "kvm") != 0;
+}
+
+bool guest_has_hardware(void)
+{
+	unsigned eax, ebx, ecx = 0, edx, extended = 0;
+
+	if (guest_exact())
+		return true;
+	__get_cpuid(1, &eax, &ebx, &ecx, &edx);
+	__get_cpuid(0x80000001, &eax, &ebx, &extended, &edx);
+	return (ecx >> 5 & 1) || (extended >> 2 & 1); /* VMX, SVM */
+}
 
 uint64_t guest_now_us(void)
 {

@@ -63,6 +63,22 @@ void guest_skip(struct guest *g, unsigned vp, const WHV_RUN_VP_EXIT_CONTEXT *exi
 /* Make a port exit complete. */
 void guest_complete_io(struct guest *g, unsigned vp, const WHV_RUN_VP_EXIT_CONTEXT *exit);
 
+/*
+ * Whether exits show the guest's own instruction. The kvm engine shows accesses as plain moves: see
+ * src/hypervisor/kvm.h.
+ */
+bool guest_exact(void);
+/*
+ * Leave the test where KVM has no hardware to run a guest with: what it emulates then lacks IRET
+ * from protected mode, among others.
+ */
+#define GUEST_NEEDS_HARDWARE()                                                                     \
+	do {                                                                                       \
+		if (!guest_has_hardware())                                                         \
+			skip();                                                                    \
+	} while (0)
+bool guest_has_hardware(void);
+
 /* The monotonic clock, in microseconds. */
 uint64_t guest_now_us(void);
 
