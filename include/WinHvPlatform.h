@@ -22,41 +22,102 @@ extern "C" {
 
 /* Capabilities */
 
+/*
+ * What the platform can do. CapabilityBuffer receives the member of WHV_CAPABILITY that the code
+ * names; *WrittenSizeInBytes (may be NULL) its size, also when the buffer is too small
+ * (WHV_E_INSUFFICIENT_BUFFER). WHV_E_UNKNOWN_CAPABILITY: no such code here.
+ */
 HRESULT WINAPI WHvGetCapability(WHV_CAPABILITY_CODE CapabilityCode, VOID *CapabilityBuffer,
 	UINT32 CapabilityBufferSizeInBytes, UINT32 *WrittenSizeInBytes);
 
 /* Partitions */
 
+/*
+ * A partition object, to be configured. Its engine is what the environment variable PARTITA_ENGINE
+ * says (auto, software, kvm); WHV_E_UNSUPPORTED_HYPERVISOR_CONFIG: that one cannot be used here.
+ */
 HRESULT WINAPI WHvCreatePartition(WHV_PARTITION_HANDLE *Partition);
+/*
+ * Make the partition from its properties; ProcessorCount must be set
+ * (WHV_E_INVALID_PARTITION_CONFIG). Its time starts at 0.
+ */
 HRESULT WINAPI WHvSetupPartition(WHV_PARTITION_HANDLE Partition);
+/*
+ * All processors, partition-wide synthetic registers and time as after set-up. Memory and
+ * properties stay. Time stands still until a processor runs. No processor may be running
+ * (HRESULT_FROM_WIN32(ERROR_INVALID_STATE)).
+ */
 HRESULT WINAPI WHvResetPartition(WHV_PARTITION_HANDLE Partition);
+/*
+ * No thread may be using the partition.
+ */
 HRESULT WINAPI WHvDeletePartition(WHV_PARTITION_HANDLE Partition);
+/*
+ * PropertyBuffer receives the member of WHV_PARTITION_PROPERTY that the code names. Errors as
+ * WHvGetCapability, with WHV_E_UNKNOWN_PROPERTY.
+ */
 HRESULT WINAPI WHvGetPartitionProperty(WHV_PARTITION_HANDLE Partition,
 	WHV_PARTITION_PROPERTY_CODE PropertyCode, VOID *PropertyBuffer,
 	UINT32 PropertyBufferSizeInBytes, UINT32 *WrittenSizeInBytes);
+/*
+ * The buffer holds the property, and may be larger; a list property has its exact size. After
+ * set-up only the exit selections, the scheduling properties and ReferenceTime may change
+ * (ERROR_INVALID_STATE), and only while no processor runs. WHV_E_UNSUPPORTED_PROCESSOR_CONFIG:
+ * features that WHvGetCapability does not offer.
+ */
 HRESULT WINAPI WHvSetPartitionProperty(WHV_PARTITION_HANDLE Partition,
 	WHV_PARTITION_PROPERTY_CODE PropertyCode, const VOID *PropertyBuffer,
 	UINT32 PropertyBufferSizeInBytes);
+/*
+ * TSC and reference time stand still until WHvResumePartitionTime or WHvRunVirtualProcessor. No
+ * processor may be running.
+ */
 HRESULT WINAPI WHvSuspendPartitionTime(WHV_PARTITION_HANDLE Partition);
 HRESULT WINAPI WHvResumePartitionTime(WHV_PARTITION_HANDLE Partition);
+/*
+ * Pages mapped.
+ */
 HRESULT WINAPI WHvGetPartitionCounters(WHV_PARTITION_HANDLE Partition,
 	WHV_PARTITION_COUNTER_SET CounterSet, VOID *Buffer, UINT32 BufferSizeInBytes,
 	UINT32 *BytesWritten);
 
 /* Guest physical memory */
 
+/*
+ * Back guest-physical memory with the caller's, replacing what was mapped there. All three of
+ * address, guest address and size are multiples of 4096; the memory stays the caller's and valid
+ * until unmapped. Dirty page tracking is not offered.
+ */
 HRESULT WINAPI WHvMapGpaRange(WHV_PARTITION_HANDLE Partition, VOID *SourceAddress,
 	WHV_GUEST_PHYSICAL_ADDRESS GuestAddress, UINT64 SizeInBytes, WHV_MAP_GPA_RANGE_FLAGS Flags);
+/*
+ * As WHvMapGpaRange; Process is NULL or the pseudo-handle of this process.
+ */
 HRESULT WINAPI WHvMapGpaRange2(WHV_PARTITION_HANDLE Partition, HANDLE Process, VOID *SourceAddress,
 	WHV_GUEST_PHYSICAL_ADDRESS GuestAddress, UINT64 SizeInBytes, WHV_MAP_GPA_RANGE_FLAGS Flags);
+/*
+ * WHV_E_GPA_RANGE_NOT_FOUND: not all of the range is mapped. Part of a mapping may be unmapped.
+ */
 HRESULT WINAPI WHvUnmapGpaRange(WHV_PARTITION_HANDLE Partition,
 	WHV_GUEST_PHYSICAL_ADDRESS GuestAddress, UINT64 SizeInBytes);
+/*
+ * Walk the processor's page tables as an access of the kinds validated would, at its privilege
+ * level unless PrivilegeExempt. S_OK says that TranslationResult holds what came of it. The SMAP
+ * flags are accepted and have no effect beyond EFLAGS.AC.
+ */
 HRESULT WINAPI WHvTranslateGva(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 	WHV_GUEST_VIRTUAL_ADDRESS Gva, WHV_TRANSLATE_GVA_FLAGS TranslateFlags,
 	WHV_TRANSLATE_GVA_RESULT *TranslationResult, WHV_GUEST_PHYSICAL_ADDRESS *Gpa);
+/*
+ * Copy 1 to WHV_READ_WRITE_GPA_RANGE_MAX_SIZE bytes. E_ACCESSDENIED: not all of them are mapped for
+ * it.
+ */
 HRESULT WINAPI WHvReadGpaRange(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 	WHV_GUEST_PHYSICAL_ADDRESS GuestAddress, WHV_ACCESS_GPA_CONTROLS Controls, PVOID Data,
 	UINT32 DataSizeInBytes);
+/*
+ * As WHvReadGpaRange. Code that was made from these bytes is forgotten.
+ */
 HRESULT WINAPI WHvWriteGpaRange(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 	WHV_GUEST_PHYSICAL_ADDRESS GuestAddress, WHV_ACCESS_GPA_CONTROLS Controls, const VOID *Data,
 	UINT32 DataSizeInBytes);
@@ -69,21 +130,45 @@ HRESULT WINAPI WHvAdviseGpaRange(WHV_PARTITION_HANDLE Partition,
 
 /* Virtual processors */
 
+/*
+ * VpIndex, below ProcessorCount, is also the APIC ID. Flags is 0. With local APIC emulation all but
+ * the first processor wait for a start-up IPI. WHV_E_VP_ALREADY_EXISTS.
+ */
 HRESULT WINAPI WHvCreateVirtualProcessor(
 	WHV_PARTITION_HANDLE Partition, UINT32 VpIndex, UINT32 Flags);
 HRESULT WINAPI WHvCreateVirtualProcessor2(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 	const WHV_VIRTUAL_PROCESSOR_PROPERTY *Properties, UINT32 PropertyCount);
 HRESULT WINAPI WHvDeleteVirtualProcessor(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex);
+/*
+ * Execute until something needs the client: ExitContext receives a WHV_RUN_VP_EXIT_CONTEXT, cut to
+ * the size given. Blocks while the processor waits (HLT, idle, start-up) if the local APIC is
+ * emulated. One thread at a time (WHV_E_INVALID_VP_STATE); that thread's timer slack becomes 1 ns,
+ * and on the kvm engine SIGRTMIN+6 stays blocked in it.
+ */
 HRESULT WINAPI WHvRunVirtualProcessor(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 	VOID *ExitContext, UINT32 ExitContextSizeInBytes);
+/*
+ * Any thread. The current run, or else the next, returns WHvRunVpExitReasonCanceled. Flags is 0.
+ */
 HRESULT WINAPI WHvCancelRunVirtualProcessor(
 	WHV_PARTITION_HANDLE Partition, UINT32 VpIndex, UINT32 Flags);
+/*
+ * WHV_E_INVALID_VP_REGISTER_NAME ends at the first name that does not exist here.
+ */
 HRESULT WINAPI WHvGetVirtualProcessorRegisters(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 	const WHV_REGISTER_NAME *RegisterNames, UINT32 RegisterCount,
 	WHV_REGISTER_VALUE *RegisterValues);
+/*
+ * Registers are set in order, up to the first that is refused.
+ */
 HRESULT WINAPI WHvSetVirtualProcessorRegisters(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 	const WHV_REGISTER_NAME *RegisterNames, UINT32 RegisterCount,
 	const WHV_REGISTER_VALUE *RegisterValues);
+/*
+ * *BytesWritten receives the size needed when the buffer is too small. The local APIC's state is a
+ * page of 1024 bytes laid out as its registers; extended registers are an XSAVE area in standard
+ * form.
+ */
 HRESULT WINAPI WHvGetVirtualProcessorState(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 	WHV_VIRTUAL_PROCESSOR_STATE_TYPE StateType, VOID *Buffer, UINT32 BufferSizeInBytes,
 	UINT32 *BytesWritten);
@@ -101,16 +186,30 @@ HRESULT WINAPI WHvGetVirtualProcessorInterruptControllerState2(WHV_PARTITION_HAN
 	UINT32 VpIndex, VOID *State, UINT32 StateSize, UINT32 *WrittenSize);
 HRESULT WINAPI WHvSetVirtualProcessorInterruptControllerState2(
 	WHV_PARTITION_HANDLE Partition, UINT32 VpIndex, const VOID *State, UINT32 StateSize);
+/*
+ * May be called while the processor runs.
+ */
 HRESULT WINAPI WHvGetVirtualProcessorCounters(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 	WHV_PROCESSOR_COUNTER_SET CounterSet, VOID *Buffer, UINT32 BufferSizeInBytes,
 	UINT32 *BytesWritten);
+/*
+ * What CPUID with these inputs shows the guest.
+ */
 HRESULT WINAPI WHvGetVirtualProcessorCpuidOutput(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 	UINT32 Eax, UINT32 Ecx, WHV_CPUID_OUTPUT *CpuidOutput);
 
 /* Interrupts */
 
+/*
+ * Any thread. InterruptControlSize is that of the structure. ERROR_HV_OPERATION_DENIED: no local
+ * APIC is emulated. A level-triggered interrupt ends with WHvRunVpExitReasonX64ApicEoi.
+ */
 HRESULT WINAPI WHvRequestInterrupt(WHV_PARTITION_HANDLE Partition,
 	const WHV_INTERRUPT_CONTROL *Interrupt, UINT32 InterruptControlSize);
+/*
+ * Which processors an interrupt for this destination would reach. VpCount is at least
+ * ProcessorCount.
+ */
 HRESULT WINAPI WHvGetInterruptTargetVpSet(WHV_PARTITION_HANDLE Partition, UINT64 Destination,
 	WHV_INTERRUPT_DESTINATION_MODE DestinationMode, UINT32 *TargetVps, UINT32 VpCount,
 	UINT32 *TargetVpCount);
@@ -123,10 +222,22 @@ HRESULT WINAPI WHvDeleteTrigger(WHV_PARTITION_HANDLE Partition, WHV_TRIGGER_HAND
 
 /* Synthetic interrupt controller and notifications */
 
+/*
+ * Any thread. Message is a whole HV_MESSAGE, or its beginning. ERROR_HV_OBJECT_IN_USE: the slot is
+ * full; wait for WHvRunVpExitReasonSynicSintDeliverable. ERROR_HV_INVALID_SYNIC_STATE: the guest's
+ * SynIC or message page is off.
+ */
 HRESULT WINAPI WHvPostVirtualProcessorSynicMessage(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 	UINT32 SintIndex, const VOID *Message, UINT32 MessageSizeInBytes);
+/*
+ * Any thread. *NewlySignaled (may be NULL): the flag was clear.
+ */
 HRESULT WINAPI WHvSignalVirtualProcessorSynicEvent(
 	WHV_PARTITION_HANDLE Partition, WHV_SYNIC_EVENT_PARAMETERS SynicEvent, BOOL *NewlySignaled);
+/*
+ * EventHandle is an eventfd, see PARTITA_HANDLE_FROM_FD; it is duplicated.
+ * HRESULT_FROM_WIN32(ERROR_ALREADY_EXISTS): there is such a port.
+ */
 HRESULT WINAPI WHvCreateNotificationPort(WHV_PARTITION_HANDLE Partition,
 	const WHV_NOTIFICATION_PORT_PARAMETERS *Parameters, HANDLE EventHandle,
 	WHV_NOTIFICATION_PORT_HANDLE *PortHandle);
@@ -135,6 +246,9 @@ HRESULT WINAPI WHvSetNotificationPortProperty(WHV_PARTITION_HANDLE Partition,
 	WHV_NOTIFICATION_PORT_PROPERTY PropertyValue);
 HRESULT WINAPI WHvDeleteNotificationPort(
 	WHV_PARTITION_HANDLE Partition, WHV_NOTIFICATION_PORT_HANDLE PortHandle);
+/*
+ * A doorbell port named by its match data.
+ */
 HRESULT WINAPI WHvRegisterPartitionDoorbellEvent(WHV_PARTITION_HANDLE Partition,
 	const WHV_DOORBELL_MATCH_DATA *MatchData, HANDLE EventHandle);
 HRESULT WINAPI WHvUnregisterPartitionDoorbellEvent(
