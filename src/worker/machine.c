@@ -102,8 +102,8 @@ static HRESULT offer_invariant_tsc(struct machine *m)
 	WHV_CAPABILITY capability = {0};
 	WHV_PARTITION_PROPERTY features = {0};
 	UINT32 written;
-	HRESULT hr = WHvGetCapability(WHvCapabilityCodeProcessorFeaturesBanks, &capability,
-		sizeof(capability), &written);
+	HRESULT hr = WHvGetCapability(
+		WHvCapabilityCodeProcessorFeaturesBanks, &capability, sizeof(capability), &written);
 
 	if (FAILED(hr))
 		return hr;

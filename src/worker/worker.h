@@ -51,7 +51,7 @@ struct worker_config {
 	const char *serial_path;
 	bool restart;	    /* start again when the guest resets */
 	bool invariant_tsc; /* offer the guest the control that makes its TSC invariant */
-	int stats_fd; /* -1: none; gets one "key value" line a figure when the machine ends */
+	int stats_fd;	    /* -1: none; gets one "key value" line a figure when the machine ends */
 };
 
 /*

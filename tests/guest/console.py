@@ -7,7 +7,7 @@ import termios
 import time
 
 from boot import CMDLINE
-from harness import Failure, tail, test
+from harness import ROOT, Failure, tail, test, tool
 
 ESCAPE = b"\x01"
 
@@ -104,6 +104,37 @@ def stdin_file(context):
                           stdin=open(keys, "rb"), stdout=subprocess.PIPE, timeout=30)
     context.check(done.returncode == 0, f"status {done.returncode}")
     context.check(done.stdout == b"here\n" + keys.read_bytes(), "other bytes came back")
+
+
+@test("console: a shell at the guest's prompt")
+def shell(context):
+    initrd = context.folder / "initrd"
+    tool("scripts/guest/initramfs", initrd, ROOT / "scripts/guest/init.demo")
+    session = context.session("--kernel", context.kernel("cloud"), "--initrd", initrd, "--cmdline",
+                              CMDLINE + " PARTITA_DEMO=shell", "--processors", 2, terminal=True)
+    start = session.expect("# ", 90, session.expect("report of the guest", 90))
+    session.send(b"echo $((6 * 7)) is the answer\r")
+    start = session.expect("^42 is the answer", 20, start)
+    session.send(b"(echo asleep; sleep 100)\r")
+    session.expect("^asleep", 20, start)
+    session.send(b"\x03")  # Ctrl-C reaches the guest, not the machine
+    session.send(b"tty\r")
+    session.expect("^/dev/ttyS0", 20, start)
+    session.send(b"poweroff -f\r")
+    result = session.wait(30)
+    context.check(result.status == 0, f"status {result.status}: {result.errors}")
+
+
+@test("console: a slow reader slows the guest down and loses nothing")
+def slow_reader(context):
+    session = context.session("--kernel", context.kernel("cloud"), "--initrd",
+                              context.initrd("dmesg -n 1; seq 1 40000"), "--cmdline", CMDLINE)
+    session.expect("FACT uptime", 90)
+    time.sleep(3)  # more than pipe and buffer hold is on its way by now
+    result = session.wait(60)
+    context.check(result.status == 0, f"status {result.status}: {result.errors}")
+    context.check(result.output() == "\n".join(str(n) for n in range(1, 40001)),
+                  "what came is not what was sent")
 
 
 @test("console: serial output to a file")
