@@ -3,7 +3,8 @@
  * process neither crashes nor hangs, and guest memory is all it writes.
  *
  * Input: one byte that selects the mode, one that seeds the registers, then code. Page tables,
- * descriptor tables and an interrupt table are valid at first; the code may do to them what it likes.
+ * descriptor tables and an interrupt table are valid at first; the code may do to them what it
+ * likes.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -13,23 +14,33 @@
 
 #include "x86/x86.h"
 
-#define MEMORY	    (1u << 20)
-#define GDT	    0x1000u
-#define IDT	    0x2000u
-#define TSS	    0x3000u
-#define PML4	    0x4000u
-#define PDPT	    0x5000u
-#define PD	    0x6000u
-#define PT	    0x7000u
-#define HANDLER	    0x8000u
-#define CODE	    0x10000u
-#define STACK	    0x20000u
-#define CODE_MAX    4096u
-#define EXITS_MAX   64
-#define CODE_CACHE  (4u << 20)
-#define SLICE_US    2000
+#define MEMORY	   (1u << 20)
+#define GDT	   0x1000u
+#define IDT	   0x2000u
+#define TSS	   0x3000u
+#define PML4	   0x4000u
+#define PDPT	   0x5000u
+#define PD	   0x6000u
+#define PT	   0x7000u
+#define HANDLER	   0x8000u
+#define CODE	   0x10000u
+#define STACK	   0x20000u
+#define CODE_MAX   4096u
+#define EXITS_MAX  64
+#define CODE_CACHE (4u << 20)
+#define SLICE_US   2000
 
-enum mode { REAL, PROTECTED_16, PROTECTED_32, PAGED_32, PAE, LONG, COMPATIBILITY, LONG_USER, MODES };
+enum mode {
+	REAL,
+	PROTECTED_16,
+	PROTECTED_32,
+	PAGED_32,
+	PAE,
+	LONG,
+	COMPATIBILITY,
+	LONG_USER,
+	MODES
+};
 
 static struct x86_machine *machine;
 static struct x86_vcpu *vcpu;
@@ -113,8 +124,8 @@ static void create(void)
 	machine = x86_machine_create(1, CODE_CACHE);
 	memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (!machine || memory == MAP_FAILED ||
-		x86_machine_map(machine, 0, memory, MEMORY,
-			X86_MAP_READ | X86_MAP_WRITE | X86_MAP_EXEC))
+		x86_machine_map(
+			machine, 0, memory, MEMORY, X86_MAP_READ | X86_MAP_WRITE | X86_MAP_EXEC))
 		abort();
 	vcpu = x86_vcpu_create(machine, 0, &ops, NULL);
 	if (!vcpu)
@@ -157,17 +168,15 @@ static void make_page_tables(enum mode mode)
 static void make_descriptors(bool wide)
 {
 	static const uint64_t gdt[] = {
-		0,
-		0x00af9a000000ffff, /* 0x08 64-bit code */
-		0x00cf92000000ffff, /* 0x10 data */
-		0x00cf9a000000ffff, /* 0x18 32-bit code */
-		0x000f9a000000ffff, /* 0x20 16-bit code */
-		0x00affa000000ffff, /* 0x28 64-bit code, user */
-		0x00cff2000000ffff, /* 0x30 data, user */
-		0x00cffa000000ffff, /* 0x38 32-bit code, user */
-		0x0000890030000067, /* 0x40 TSS */
-		0,
-		0x0000ec0000188000, /* 0x50 call gate */
+		0, 0x00af9a000000ffff, /* 0x08 64-bit code */
+		0x00cf92000000ffff,    /* 0x10 data */
+		0x00cf9a000000ffff,    /* 0x18 32-bit code */
+		0x000f9a000000ffff,    /* 0x20 16-bit code */
+		0x00affa000000ffff,    /* 0x28 64-bit code, user */
+		0x00cff2000000ffff,    /* 0x30 data, user */
+		0x00cffa000000ffff,    /* 0x38 32-bit code, user */
+		0x0000890030000067,    /* 0x40 TSS */
+		0, 0x0000ec0000188000, /* 0x50 call gate */
 	};
 
 	memcpy(memory + GDT, gdt, sizeof(gdt));
@@ -191,8 +200,7 @@ static void make_descriptors(bool wide)
 
 static struct x86_segment segment(uint16_t selector, uint16_t attributes, uint32_t limit)
 {
-	return (struct x86_segment){
-		.selector = selector, .attributes = attributes, .limit = limit};
+	return (struct x86_segment){.selector = selector, .attributes = attributes, .limit = limit};
 }
 
 static void set_segments(struct x86_state *s, struct x86_segment code, struct x86_segment data)
@@ -212,12 +220,12 @@ static void set_mode(struct x86_state *s, enum mode mode)
 	s->gdtr = (struct x86_table){.base = GDT, .limit = 0x57};
 	s->idtr = (struct x86_table){.base = IDT, .limit = 0xfff};
 	s->cr0 = X86_CR0_ET | X86_CR0_NE | (mode != REAL ? X86_CR0_PE : 0) |
-		(mode >= PAGED_32 ? X86_CR0_PG | X86_CR0_WP : 0);
+		 (mode >= PAGED_32 ? X86_CR0_PG | X86_CR0_WP : 0);
 	s->cr3 = PML4;
 	if (mode == PAE)
 		s->cr3 = PDPT;
 	s->cr4 = X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | (mode == PAGED_32 ? X86_CR4_PSE : 0) |
-		(mode >= PAE ? X86_CR4_PAE : 0);
+		 (mode >= PAE ? X86_CR4_PAE : 0);
 	s->efer = mode >= LONG ? X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE | X86_EFER_SCE : 0;
 	s->cpl = mode == LONG_USER ? 3 : 0;
 	switch (mode) {
@@ -244,8 +252,8 @@ static void set_mode(struct x86_state *s, enum mode mode)
 
 static void set_registers(struct x86_state *s, uint8_t seed)
 {
-	static const uint64_t odd[] = {0, 1, UINT64_MAX, 0x8000000000000000, 0x7fffffff, STACK, CODE,
-		MEMORY - 3, PT, 0xfee00000, 0xffff800000000000, 0x100};
+	static const uint64_t odd[] = {0, 1, UINT64_MAX, 0x8000000000000000, 0x7fffffff, STACK,
+		CODE, MEMORY - 3, PT, 0xfee00000, 0xffff800000000000, 0x100};
 
 	for (unsigned i = 0; i < 16; i++)
 		s->gpr[i] = odd[(seed + i * 7) % (sizeof(odd) / sizeof(odd[0]))];

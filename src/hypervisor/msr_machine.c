@@ -35,7 +35,7 @@ enum {
 };
 
 #define MTRR_COUNT	  8u
-#define MTRR_CAP	  (MTRR_COUNT | 0x100u | 0x400u) /* variable count, fixed, write-combining */
+#define MTRR_CAP	  (MTRR_COUNT | 0x100u | 0x400u) /* variable, fixed, write-combining */
 #define MTRR_DEF_VALID	  0xCFFull
 #define MTRR_DEF_DEFAULT  0xC06ull /* enabled, fixed enabled, write-back */
 #define MTRR_ALL_WB	  0x0606060606060606ull

@@ -22,7 +22,7 @@ enum {
 #define LOCK_ROWS(name)                                                                            \
 	{LOCK_ROW(name##_8), LOCK_ROW(name##_16), LOCK_ROW(name##_32), LOCK_ROW(name##_64)}
 
-/* ---- XCHG -------------------------------------------------------------------------------------- */
+/* ---- XCHG ----------------------------------------------------------------------------------- */
 
 #define XCHG_MEMORY(bits, form, ea)                                                                \
 	X86_OP(xchg_##bits##_##form)                                                               \
@@ -53,7 +53,7 @@ XCHG(16)
 XCHG(32)
 XCHG(64)
 
-/* ---- XADD -------------------------------------------------------------------------------------- */
+/* ---- XADD ----------------------------------------------------------------------------------- */
 
 #define XADD_MEMORY(name, lock, locked, bits, ea)                                                  \
 	X86_OP(name)                                                                               \
@@ -96,7 +96,7 @@ XADD(16)
 XADD(32)
 XADD(64)
 
-/* ---- CMPXCHG ----------------------------------------------------------------------------------- */
+/* ---- CMPXCHG -------------------------------------------------------------------------------- */
 
 /* RAX goes in whole, and comes out whole in @acc: EAX is needed for the flags. */
 #define CMPXCHG_ASM(lock, bits, fl, acc, destination, from)                                        \
@@ -142,7 +142,7 @@ CMPXCHG(16)
 CMPXCHG(32)
 CMPXCHG(64)
 
-/* ---- CMPXCHG8B CMPXCHG16B ---------------------------------------------------------------------- */
+/* ---- CMPXCHG8B CMPXCHG16B ------------------------------------------------------------------- */
 
 /* @half: the type of the registers, half the operand. Only ZF changes. */
 #define CMPXCHG_PAIR(name, insn, lock, locked, half, align, ea)                                    \
@@ -180,7 +180,7 @@ CMPXCHG(64)
 CMPXCHG_PAIRS(cmpxchg8b, "cmpxchg8b", uint32_t, 1)
 CMPXCHG_PAIRS(cmpxchg16b, "cmpxchg16b", uint64_t, 16)
 
-/* ---- Emitting ---------------------------------------------------------------------------------- */
+/* ---- Emitting ------------------------------------------------------------------------------- */
 
 static struct x86_op *emit_memory(
 	struct x86_xlate *t, const x86_op_fn ops[LOCK_FORMS], const ZydisDecodedOperand *m)

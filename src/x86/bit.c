@@ -13,7 +13,7 @@
 #include "x86/sizes.h"
 #include "x86/translate.h"
 
-/* ---- BT BTS BTR BTC ---------------------------------------------------------------------------- */
+/* ---- BT BTS BTR BTC ------------------------------------------------------------------------- */
 
 /* Bytes from the operand's address to the word that bit @n, a signed number, lies in. */
 #define BIT_OFFSET(bits, n) (((int##bits##_t)(n) >> __builtin_ctz(bits)) * (int64_t)(bits / 8))
@@ -208,7 +208,7 @@ static bool emit_btc(struct x86_xlate *t)
 	return emit_bt_ops(t, &ops);
 }
 
-/* ---- BSF BSR POPCNT: a register from a register or memory -------------------------------------- */
+/* ---- BSF BSR POPCNT: a register from a register or memory ----------------------------------- */
 
 /* The whole destination goes in and comes out: what is left of it is the host's affair. */
 #define SCAN(name, insn, bits, form)                                                               \
@@ -275,7 +275,7 @@ static bool emit_popcnt(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- CRC32 ------------------------------------------------------------------------------------- */
+/* ---- CRC32 ---------------------------------------------------------------------------------- */
 
 #define SUM_8  "k"
 #define SUM_16 "k"

@@ -21,7 +21,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* ---- The lock --------------------------------------------------------------------------------- */
+/* ---- The lock ------------------------------------------------------------------------------- */
 
 void x86_lock(struct x86_machine *m, struct x86_vcpu *c)
 {
@@ -54,7 +54,7 @@ void x86_stop_others(struct x86_machine *m, struct x86_vcpu *c)
 			sched_yield();
 }
 
-/* ---- Memory map ------------------------------------------------------------------------------- */
+/* ---- Memory map ----------------------------------------------------------------------------- */
 
 struct x86_slot *x86_slot_find(struct x86_machine *m, uint64_t gpa)
 {
@@ -185,7 +185,7 @@ int x86_machine_unmap(struct x86_machine *m, uint64_t gpa, uint64_t size)
 	return map_locked(m, gpa, NULL, size, 0);
 }
 
-/* ---- The arena -------------------------------------------------------------------------------- */
+/* ---- The arena ------------------------------------------------------------------------------ */
 
 static void code_forget(struct x86_machine *m)
 {
@@ -264,7 +264,7 @@ size_t x86_machine_code_bytes(struct x86_machine *m)
 	return m->used;
 }
 
-/* ---- Finding and dropping ---------------------------------------------------------------------- */
+/* ---- Finding and dropping ------------------------------------------------------------------- */
 
 static unsigned hash_of(uint64_t gpa, uint32_t mode)
 {
@@ -336,7 +336,8 @@ static void op_stale(struct x86_vcpu *c, const struct x86_op *o)
 
 static void op_stale_block(struct x86_vcpu *c, const struct x86_op *o)
 {
-	const struct x86_block *b = (const void *)((const char *)o - offsetof(struct x86_block, ops));
+	const char *ops = (const char *)o;
+	const struct x86_block *b = (const void *)(ops - offsetof(struct x86_block, ops));
 
 	c->lin = c->s.scratch[1] + (b->gpa & ~X86_PAGE_MASK);
 }
@@ -413,7 +414,7 @@ void x86_machine_written(struct x86_machine *m, uint64_t gpa, uint64_t size)
 	}
 }
 
-/* ---- Making ------------------------------------------------------------------------------------ */
+/* ---- Making --------------------------------------------------------------------------------- */
 
 /* Takes the right to write the page through the TLB away from a vcpu. */
 static void revoke_write(struct x86_vcpu *v, const uint8_t *host_page)
@@ -571,7 +572,7 @@ struct x86_block *x86_block_find(struct x86_vcpu *c, uint64_t lin, uint32_t mode
 	}
 }
 
-/* ---- Life -------------------------------------------------------------------------------------- */
+/* ---- Life ----------------------------------------------------------------------------------- */
 
 struct x86_machine *x86_machine_create(unsigned vcpus, size_t code_bytes)
 {

@@ -18,7 +18,7 @@
 #define RSP X86_REG(c, X86_R(X86_RSP), uint64_t)
 #define PAGE X86_REG(c, X86_R_PAGE, uint64_t)
 
-/* ---- Targets ----------------------------------------------------------------------------------- */
+/* ---- Targets -------------------------------------------------------------------------------- */
 
 /* 64-bit mode: end the block, continue at @rip. */
 static inline __attribute__((always_inline)) void jump64(
@@ -75,7 +75,7 @@ static struct x86_op *emit_link(struct x86_xlate *t, x86_op_fn fn)
 	return o;
 }
 
-/* ---- Jcc --------------------------------------------------------------------------------------- */
+/* ---- Jcc ------------------------------------------------------------------------------------ */
 
 static bool emit_jcc(struct x86_xlate *t, enum x86_condition cond, x86_op_fn link,
 	x86_op_fn chain64, x86_op_fn chain)
@@ -121,7 +121,7 @@ static bool emit_jcc(struct x86_xlate *t, enum x86_condition cond, x86_op_fn lin
 
 X86_CONDITIONS(DEFINE_JCC)
 
-/* ---- JCXZ, LOOP: rare, so one operation for all widths of the counter (.r0, in bytes) ------------ */
+/* ---- JCXZ, LOOP: rare, so one operation for all widths of the counter (.r0, in bytes) ------- */
 
 static inline uint64_t counter(const struct x86_vcpu *c, const struct x86_op *o)
 {
@@ -173,7 +173,7 @@ static bool emit_counted(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- JMP --------------------------------------------------------------------------------------- */
+/* ---- JMP ------------------------------------------------------------------------------------ */
 
 static inline uint64_t load_target(struct x86_vcpu *c, const struct x86_op *o)
 {
@@ -255,7 +255,7 @@ static bool emit_jmp(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- CALL -------------------------------------------------------------------------------------- */
+/* ---- CALL ----------------------------------------------------------------------------------- */
 
 /* Any mode and operand size: push the return address, continue at linear address @lin. */
 static inline __attribute__((always_inline)) void call(
@@ -323,7 +323,7 @@ static bool emit_call(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- RET: .imm, bytes to drop behind the return address ------------------------------------------ */
+/* ---- RET: .imm, bytes to drop behind the return address ------------------------------------- */
 
 X86_OP(ret)
 {
@@ -361,7 +361,7 @@ static bool emit_ret(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- Registration -------------------------------------------------------------------------------- */
+/* ---- Registration --------------------------------------------------------------------------- */
 
 #define REGISTER_JCC(cc, CC) table[ZYDIS_MNEMONIC_J##CC] = emit_j##cc;
 

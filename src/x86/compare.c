@@ -23,7 +23,7 @@
 #define REG1_DIRECT(bits) "m"(X86_REG(c, o->r1, const uint##bits##_t))
 #define IMM_DIRECT(bits) "m"(X86_IMM(o, uint##bits##_t))
 
-/* ---- One form: the plain operation and its fused ones ----------------------------------------- */
+/* ---- One form: the plain operation and its fused ones --------------------------------------- */
 
 #define DEFINE_FUSED(cc, CC, name, text, left, right)                                              \
 	X86_OP(name##_j##cc)                                                                       \
@@ -36,7 +36,7 @@
 		c->fl = (uint16_t)fl;                                                              \
 		if (taken)                                                                         \
 			return x86_link(c, o + 1);                                                 \
-		return x86_op_function(o + 2)(c, o + 2);                                                          \
+		return x86_op_function(o + 2)(c, o + 2);                                           \
 	}
 
 #define FUSED_NAME(cc, CC, name) [X86_COND_##CC] = name##_j##cc,
@@ -60,7 +60,7 @@ struct form {
 	x86_op_fn fused[X86_COND_COUNT];
 };
 
-/* ---- All forms of one instruction, in one size ------------------------------------------------ */
+/* ---- All forms of one instruction, in one size ---------------------------------------------- */
 
 /* Those that address memory in pairs: simple, then full address. */
 enum form_kind { RR, RI, MR_S, MR_F, MI_S, MI_F, RM_S, RM_F, FORM_KINDS };
@@ -110,7 +110,7 @@ static const struct forms cmp_forms[4] = {
 static const struct forms test_forms[4] = {
 	{{FORMS(test, 8)}}, {{FORMS(test, 16)}}, {{FORMS(test, 32)}}, {{FORMS(test, 64)}}};
 
-/* ---- Emitters --------------------------------------------------------------------------------- */
+/* ---- Emitters ------------------------------------------------------------------------------- */
 
 static const struct form *find_form(const struct forms *sizes, x86_op_fn plain)
 {

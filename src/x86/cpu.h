@@ -168,7 +168,7 @@ struct x86_vcpu {
 	uint32_t mode;
 	uint64_t seg_base[X86_SEG_COUNT]; /* as added to offsets: 0 for ES..DS in 64-bit mode */
 	uint64_t cs_base;		  /* linear = RIP + cs_base */
-	uint64_t lin;			  /* linear address of the next instruction, between blocks */
+	uint64_t lin;			  /* of the next instruction, between blocks */
 	uint64_t instructions;
 	const struct x86_op *link_from; /* the LINK operation to patch when the target is found */
 	const struct x86_op *next_op;	/* where tail calls are not to be had: the chained block */
@@ -466,7 +466,7 @@ void x86_sys_read(
 void x86_sys_write(
 	struct x86_vcpu *c, const struct x86_op *o, uint64_t va, const void *data, unsigned size);
 
-/* ---- Decoded code (block.c, translate.c) ------------------------------------------------------ */
+/* ---- Decoded code (block.c, translate.c) ---------------------------------------------------- */
 
 /* The block for @lin in @mode, made if need be. Raises what fetching raises. Owner only. */
 struct x86_block *x86_block_find(struct x86_vcpu *c, uint64_t lin, uint32_t mode);
@@ -487,7 +487,7 @@ void x86_code_written(
 /* Take note of a change of the code cache; at block boundaries. */
 void x86_code_sync(struct x86_vcpu *c);
 
-/* ---- system.c and its neighbours -------------------------------------------------------------- */
+/* ---- system.c and its neighbours ------------------------------------------------------------ */
 
 /* Deliver c->exception (a fault, with s.rip at the instruction), with double and triple faults. */
 /* Returns false on a triple fault. May itself leave through c->unwind for exits only. */

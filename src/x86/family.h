@@ -69,8 +69,8 @@ static inline void x86_put(void *r, unsigned size, uint64_t v)
 #define X86_CC_nle(fl) (!X86_CC_le(fl))
 
 /*
- * The conditions, in the order of their encoding: name here, name in Zydis, further arguments. Those
- * that code asks for after a comparison come in two groups.
+ * The conditions, in the order of their encoding: name here, name in Zydis, further arguments.
+ * Those that code asks for after a comparison come in two groups.
  */
 #define X86_CONDITIONS_BELOW(X, ...)                                                               \
 	X(b, B, ##__VA_ARGS__)                                                                     \

@@ -218,7 +218,7 @@ static bool emit_lea(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- CMOVcc, SETcc ----------------------------------------------------------------------------- */
+/* ---- CMOVcc, SETcc -------------------------------------------------------------------------- */
 
 /* The source is read whatever the condition; a 32-bit destination is always extended. */
 #define DEFINE_CMOV_FORM(cc, bits, form, source)                                                   \
@@ -296,7 +296,7 @@ static bool emit_set(struct x86_xlate *t, x86_op_fn r, x86_op_fn ms, x86_op_fn m
 
 X86_CONDITIONS(DEFINE_CONDITIONAL)
 
-/* ---- One operation without operands, or with one register -------------------------------------- */
+/* ---- One operation without operands, or with one register ----------------------------------- */
 
 #define RAX X86_REG(c, X86_R(X86_RAX), uint64_t)
 #define EAX X86_REG(c, X86_R(X86_RAX), uint32_t)
@@ -410,7 +410,7 @@ static bool emit_xlat(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- Cache control, nothing -------------------------------------------------------------------- */
+/* ---- Cache control, nothing ----------------------------------------------------------------- */
 
 /* Caches are the host's own; what remains is the access check, that of a read. */
 X86_OP(clflush_s)
@@ -437,7 +437,7 @@ static bool emit_nothing(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- Registration ------------------------------------------------------------------------------ */
+/* ---- Registration --------------------------------------------------------------------------- */
 
 static void register_nothing(x86_emit_fn *table)
 {

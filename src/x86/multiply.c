@@ -15,7 +15,7 @@
 #define ACC_32 "%%eax"
 #define ACC_64 "%%rax"
 
-/* ---- The accumulator forms of multiplication --------------------------------------------------- */
+/* ---- The accumulator forms of multiplication ------------------------------------------------ */
 
 /*
  * The host's instruction on the guest's rDX:rAX, with the guest's flags around it: EAX carries the
@@ -70,7 +70,7 @@
 MULTIPLY_SIZES(mul, "mul")
 MULTIPLY_SIZES(imul, "imul")
 
-/* ---- Division --------------------------------------------------------------------------------- */
+/* ---- Division ------------------------------------------------------------------------------- */
 
 /* Whether a quotient fits its register: no division is needed to know. */
 #define UNSIGNED_FITS(low, high, from, bits) ((high) < (from))
@@ -167,7 +167,7 @@ static bool emit_idiv(struct x86_xlate *t)
 	return emit_accumulator(t, ops);
 }
 
-/* ---- IMUL with two and three operands --------------------------------------------------------- */
+/* ---- IMUL with two and three operands ------------------------------------------------------- */
 
 #define IMUL(name, bits, form, left)                                                               \
 	X86_OP(name##_##bits##_##form)                                                             \
@@ -219,7 +219,7 @@ static bool emit_imul(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- Decimal arithmetic, absent from 64-bit mode ---------------------------------------------- */
+/* ---- Decimal arithmetic, absent from 64-bit mode -------------------------------------------- */
 
 /* SF, ZF and PF as @al has them, and the carries given. */
 static uint16_t decimal_flags(uint8_t al, bool carry, bool adjust)
@@ -325,7 +325,7 @@ static bool emit_decimal(struct x86_xlate *t)
 	}
 }
 
-/* ---- BOUND, likewise --------------------------------------------------------------------------- */
+/* ---- BOUND, likewise ------------------------------------------------------------------------ */
 
 #define BOUND(bits, form, ea)                                                                      \
 	X86_OP(bound_##bits##_##form)                                                              \

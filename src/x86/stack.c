@@ -65,7 +65,7 @@ static inline void store_size(
 		x86_store16(c, o, va, (uint16_t)value);
 }
 
-/* ---- PUSH -------------------------------------------------------------------------------------- */
+/* ---- PUSH ----------------------------------------------------------------------------------- */
 
 OUT_OF_LINE X86_OP(push_r)
 {
@@ -132,7 +132,7 @@ static bool emit_push(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- POP --------------------------------------------------------------------------------------- */
+/* ---- POP ------------------------------------------------------------------------------------ */
 
 OUT_OF_LINE X86_OP(pop_r)
 {
@@ -190,7 +190,7 @@ static bool emit_pop(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- PUSHA, POPA ------------------------------------------------------------------------------- */
+/* ---- PUSHA, POPA ---------------------------------------------------------------------------- */
 
 OUT_OF_LINE static void push_all(struct x86_vcpu *c, const struct x86_op *o)
 {
@@ -214,7 +214,7 @@ OUT_OF_LINE static void pop_all(struct x86_vcpu *c, const struct x86_op *o)
 			x86_put(&c->s.gpr[r], o->x, value[r]);
 }
 
-/* ---- PUSHF, POPF ------------------------------------------------------------------------------- */
+/* ---- PUSHF, POPF ---------------------------------------------------------------------------- */
 
 /* In virtual-8086 mode the flags are the monitor's unless IOPL is 3. */
 static void check_flags_access(struct x86_vcpu *c, const struct x86_op *o)
@@ -259,7 +259,7 @@ static bool emit_popf(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- ENTER, LEAVE ------------------------------------------------------------------------------ */
+/* ---- ENTER, LEAVE --------------------------------------------------------------------------- */
 
 /* .imm: bytes of local variables, and in bits 16 up the nesting level. */
 OUT_OF_LINE static void enter_frame(struct x86_vcpu *c, const struct x86_op *o)
@@ -296,7 +296,7 @@ OUT_OF_LINE static void leave_frame(struct x86_vcpu *c, const struct x86_op *o)
 	x86_put(&RBP, o->x, value);
 }
 
-/* ---- Operations of functions that need no operands but .x -------------------------------------- */
+/* ---- Operations of functions that need no operands but .x ----------------------------------- */
 
 #define DEFINE_STACK_OP(name, function)                                                            \
 	OUT_OF_LINE X86_OP(name)                                                                   \

@@ -13,7 +13,7 @@
 #include <sched.h>
 #include <string.h>
 
-/* ---- Generations ------------------------------------------------------------------------------ */
+/* ---- Generations ---------------------------------------------------------------------------- */
 
 void x86_tlb_select(struct x86_vcpu *c)
 {
@@ -100,7 +100,7 @@ void x86_tlb_switch(struct x86_vcpu *c, bool keep_pcid)
 	x86_tlb_select(c);
 }
 
-/* ---- Single pages ----------------------------------------------------------------------------- */
+/* ---- Single pages --------------------------------------------------------------------------- */
 
 static void bloom_add(uint64_t *filter, uint64_t region)
 {
@@ -145,7 +145,7 @@ void x86_tlb_flush_page(struct x86_vcpu *c, uint64_t va)
 		drop_page(c, page);
 }
 
-/* ---- Requests from other threads --------------------------------------------------------------- */
+/* ---- Requests from other threads ------------------------------------------------------------ */
 
 void x86_tlb_serve_requests(struct x86_vcpu *c)
 {
@@ -202,7 +202,7 @@ void x86_vcpu_flush(struct x86_machine *m, struct x86_vcpu *caller, uint64_t mas
 		x86_tlb_serve_requests(caller);
 }
 
-/* ---- Filling ----------------------------------------------------------------------------------- */
+/* ---- Filling -------------------------------------------------------------------------------- */
 
 /*
  * A vcpu is about to hold @page writable. The translator marks a page as code, then looks who may
@@ -356,7 +356,7 @@ uint64_t x86_fetch_gpa(struct x86_vcpu *c, uint64_t lin, const uint8_t **host)
 	return t.gpa;
 }
 
-/* ---- Slow paths -------------------------------------------------------------------------------- */
+/* ---- Slow paths ----------------------------------------------------------------------------- */
 
 static void check_access(
 	struct x86_vcpu *c, const struct x86_op *o, uint64_t va, unsigned size, bool write)

@@ -15,7 +15,7 @@
 #define BLOCK_INSNS 64
 #define INSN_OPS    24 /* more than any emitter appends for one instruction */
 
-/* ---- The families ------------------------------------------------------------------------------ */
+/* ---- The families --------------------------------------------------------------------------- */
 
 struct x86_emitters {
 	x86_emit_fn of[ZYDIS_MNEMONIC_MAX_VALUE + 1];
@@ -55,7 +55,7 @@ void x86_emitters_destroy(struct x86_emitters *e)
 	free(e);
 }
 
-/* ---- Operations of the translator's own ---------------------------------------------------------- */
+/* ---- Operations of the translator's own ----------------------------------------------------- */
 
 X86_OP(op_undefined)
 {
@@ -129,7 +129,7 @@ X86_OP(op_ea_offset)
 	NEXT;
 }
 
-/* ---- Emitting ------------------------------------------------------------------------------------ */
+/* ---- Emitting ------------------------------------------------------------------------------- */
 
 struct x86_op *x86_emit(struct x86_xlate *t, x86_op_fn fn)
 {
@@ -272,7 +272,7 @@ void x86_emit_jump(struct x86_xlate *t, int64_t rel)
 	t->end = true;
 }
 
-/* ---- Decoding ------------------------------------------------------------------------------------ */
+/* ---- Decoding ------------------------------------------------------------------------------- */
 
 static void decoder_init(ZydisDecoder *d, uint32_t mode)
 {

@@ -78,8 +78,9 @@ void x86_emit_jump(struct x86_xlate *t, int64_t rel);
 bool x86_can_link(const struct x86_xlate *t, int64_t rel);
 
 /*
- * What the emitters of MOV, PUSH, POP, CALL, JMP and RET hand over to segment.c, far.c and control.c:
- * moves to and from segment, control and debug registers, and far branches (branch_type FAR).
+ * What the emitters of MOV, PUSH, POP, CALL, JMP and RET hand over to segment.c, far.c and
+ * control.c: moves to and from segment, control and debug registers, and far branches (branch_type
+ * FAR).
  */
 bool x86_emit_mov_segment(struct x86_xlate *t);
 bool x86_emit_push_segment(struct x86_xlate *t);
@@ -91,9 +92,10 @@ bool x86_emit_far(struct x86_xlate *t);
 bool x86_emit_string(struct x86_xlate *t);
 
 /*
- * Word operands of system instructions (segment.c). The source: emits what is needed, then the word
- * is in the register returned. The result: emits @fn with operand @x, which leaves it, zero-extended,
- * in X86_R_T0, and what stores it in the first operand, a word in memory or a register of any width.
+ * Word operands of system instructions (segment.c). The source: emits what is needed, then the
+ * word is in the register returned. The result: emits @fn with operand @x, which leaves it,
+ * zero-extended, in X86_R_T0, and what stores it in the first operand, a word in memory or a
+ * register of any width.
  */
 uint8_t x86_emit_word_source(struct x86_xlate *t, const ZydisDecodedOperand *p);
 void x86_emit_word_result(struct x86_xlate *t, x86_op_fn fn, uint8_t x);

@@ -22,7 +22,7 @@ struct x86_vcpu *x86_current(const struct x86_machine *m)
 	return current && current->machine == m ? current : NULL;
 }
 
-/* ---- State ------------------------------------------------------------------------------------- */
+/* ---- State ---------------------------------------------------------------------------------- */
 
 struct x86_state *x86_vcpu_state(struct x86_vcpu *v)
 {
@@ -143,7 +143,7 @@ void x86_vcpu_changed(struct x86_vcpu *c)
 	c->seen.efer = s->efer;
 }
 
-/* ---- Leaving ----------------------------------------------------------------------------------- */
+/* ---- Leaving -------------------------------------------------------------------------------- */
 
 _Noreturn void x86_raise_event(
 	struct x86_vcpu *c, const struct x86_op *o, const struct x86_event *event)
@@ -205,7 +205,7 @@ _Noreturn void x86_leave(
 	longjmp(*c->unwind, UNWIND_EXIT);
 }
 
-/* ---- Between blocks ---------------------------------------------------------------------------- */
+/* ---- Between blocks ------------------------------------------------------------------------- */
 
 static void rip_from_lin(struct x86_vcpu *c)
 {
@@ -374,7 +374,7 @@ static bool intercepted(struct x86_vcpu *c)
 	return true;
 }
 
-/* ---- Running ----------------------------------------------------------------------------------- */
+/* ---- Running -------------------------------------------------------------------------------- */
 
 static void run(struct x86_vcpu *c)
 {
@@ -472,7 +472,7 @@ uint64_t x86_vcpu_instructions(struct x86_vcpu *v)
 	return v->instructions;
 }
 
-/* ---- Emulating one instruction ------------------------------------------------------------------ */
+/* ---- Emulating one instruction -------------------------------------------------------------- */
 
 static void emulate(struct x86_vcpu *c, const uint8_t *insn, unsigned length)
 {
@@ -509,7 +509,7 @@ void x86_vcpu_emulate(
 	c->emulating = false;
 }
 
-/* ---- Life --------------------------------------------------------------------------------------- */
+/* ---- Life ----------------------------------------------------------------------------------- */
 
 static bool allocate(struct x86_vcpu *c)
 {

@@ -309,7 +309,7 @@ static void test_too_long(void **state)
 	expect_through(FLAT_64, &prefixes);
 }
 
-/* ---- Two pages ----------------------------------------------------------------------------------- */
+/* ---- Two pages ------------------------------------------------------------------------------ */
 
 #define FIRST  0x30000u /* linear page, one to one */
 #define SECOND 0x31000u /* its neighbour, which the tests map elsewhere */

@@ -90,7 +90,7 @@ struct oracle_case {
 #define PLAIN	  0x00004000u /* no optional prefixes: the emitted bytes are exact */
 #define LEGACY	  0x00008000u /* exists in 32-bit code only */
 #define LONG	  0x00200000u /* exists in 64-bit code only */
-#define WIDE	  0x00400000u /* large or several operands: which byte faults first is the model's */
+#define WIDE	  0x00400000u /* large or several operands: which byte faults first varies */
 #define FENCED	  0x00010000u /* x87: a WAIT follows, so that an exception shows */
 #define ALIGNED64 0x00020000u /* needs its memory aligned to 64 bytes */
 #define REP_OK	  0x00040000u /* may carry F3h or F2h (string instructions) */

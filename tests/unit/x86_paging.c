@@ -13,7 +13,7 @@
 
 #include "x86_tables.h"
 
-/* ---- Formats ---------------------------------------------------------------------------------- */
+/* ---- Formats -------------------------------------------------------------------------------- */
 
 static void test_sizes(void **state)
 {
@@ -103,7 +103,7 @@ static void test_canonical(void **state)
 	assert_int_equal(r.error, 0);
 }
 
-/* ---- Rights ----------------------------------------------------------------------------------- */
+/* ---- Rights --------------------------------------------------------------------------------- */
 
 static void test_not_present(void **state)
 {
@@ -240,7 +240,7 @@ static void test_smap(void **state)
 	assert_done(paging_probe(&p, WRITE, 0, VA + 0x1000));
 }
 
-/* ---- Accessed and dirty ------------------------------------------------------------------------ */
+/* ---- Accessed and dirty --------------------------------------------------------------------- */
 
 static void test_accessed_dirty(void **state)
 {
@@ -276,7 +276,7 @@ static void test_accessed_dirty(void **state)
 	}
 }
 
-/* ---- Reserved bits ----------------------------------------------------------------------------- */
+/* ---- Reserved bits -------------------------------------------------------------------------- */
 
 static void test_reserved(void **state)
 {
@@ -310,7 +310,7 @@ static void test_reserved(void **state)
 	}
 }
 
-/* ---- Two pages at once ------------------------------------------------------------------------- */
+/* ---- Two pages at once ---------------------------------------------------------------------- */
 
 static void test_crossing(void **state)
 {
@@ -344,7 +344,7 @@ static void test_crossing(void **state)
 	assert_int_equal(x86_vcpu_state(g->vcpu[0])->rip, VA + 0xffe);
 }
 
-/* ---- Delivery ---------------------------------------------------------------------------------- */
+/* ---- Delivery ------------------------------------------------------------------------------- */
 
 #define IDT   0x30000u
 #define GDT   0x31000u

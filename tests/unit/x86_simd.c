@@ -18,8 +18,7 @@ static double get_double(const uint8_t reg[16])
 	return value;
 }
 
-/* ---- Availability
- * ---------------------------------------------------------------------------------- */
+/* ---- Availability --------------------------------------------------------------------------- */
 
 static void test_control_registers(void **state)
 {
@@ -172,8 +171,7 @@ static void test_alignment(void **state)
 	assert_int_equal(RUN(FXSAVE), HALTED);
 }
 
-/* ---- MXCSR
- * ----------------------------------------------------------------------------------------- */
+/* ---- MXCSR ---------------------------------------------------------------------------------- */
 
 static void test_mxcsr_load(void **state)
 {
@@ -278,8 +276,7 @@ static void test_xm_underflow(void **state)
 	}
 }
 
-/* ---- x87
- * ------------------------------------------------------------------------------------------- */
+/* ---- x87 ------------------------------------------------------------------------------------ */
 
 static void test_mf(void **state)
 {
@@ -447,8 +444,7 @@ static void test_environment(void **state)
 	assert_int_equal(s->fx.fcw & 0x3f, 0x3f);
 }
 
-/* ---- Limits
- * ---------------------------------------------------------------------------------------- */
+/* ---- Limits --------------------------------------------------------------------------------- */
 
 /* However many different instructions a guest executes, each has its thunk. */
 static void test_thunks_never_run_out(void **state)

@@ -45,7 +45,7 @@ static uint64_t run_rax(uint64_t rip)
 
 #define PUT(gpa, ...) FLAT_CODE(h, gpa, __VA_ARGS__)
 
-/* ---- By the processor itself --------------------------------------------------------------------- */
+/* ---- By the processor itself ---------------------------------------------------------------- */
 
 /* Stores of every kind into the instruction right behind, each run twice: new and known code. */
 static void test_next_instruction(void **state)
@@ -135,7 +135,7 @@ static void test_write_across(void **state)
 	assert_int_equal(run_rax(CODE + 0x2000), 0x22);
 }
 
-/* ---- From outside ---------------------------------------------------------------------------------- */
+/* ---- From outside --------------------------------------------------------------------------- */
 
 static void test_written(void **state)
 {
@@ -166,7 +166,7 @@ static void test_remapped(void **state)
 	assert_int_equal(run_rax(CODE), 1);
 }
 
-/* ---- By another processor -------------------------------------------------------------------------- */
+/* ---- By another processor ------------------------------------------------------------------- */
 
 struct second {
 	struct x86_vcpu *vcpu;
@@ -293,7 +293,7 @@ static void test_racing_store(void **state)
 	assert_int_equal(s[0]->gpr[X86_RAX], 0); /* an even number of changes */
 }
 
-/* ---- A small cache ----------------------------------------------------------------------------------- */
+/* ---- A small cache -------------------------------------------------------------------------- */
 
 #define FUNCTIONS 2000u
 

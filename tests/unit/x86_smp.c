@@ -87,7 +87,7 @@ static uint64_t *data(struct flat *g, uint64_t at)
 	return (uint64_t *)(g->ram + at);
 }
 
-/* ---- Atomicity --------------------------------------------------------------------------------- */
+/* ---- Atomicity ------------------------------------------------------------------------------ */
 
 #define ROUNDS 200000u
 #define COUNTS 400000u
@@ -248,7 +248,7 @@ static void test_spin_lock(void **state)
 	assert_int_equal(*data(g, DATA), 0);
 }
 
-/* ---- Ordering ---------------------------------------------------------------------------------- */
+/* ---- Ordering ------------------------------------------------------------------------------- */
 
 #define LITMUS 500u
 #define X (DATA + 0x10000)
@@ -328,7 +328,7 @@ static void test_message_passing(void **state)
 	run_all(g, 2);
 }
 
-/* ---- TLB shoot-down ---------------------------------------------------------------------------- */
+/* ---- TLB shoot-down ------------------------------------------------------------------------- */
 
 #define PAGE_TABLE 0x1800000u
 #define FRAMES	   0x1900000u
@@ -386,7 +386,7 @@ static void test_shoot_down(void **state)
 	*pde = MAPPED | 0x80 | 7;
 }
 
-/* ---- Code being written ------------------------------------------------------------------------ */
+/* ---- Code being written --------------------------------------------------------------------- */
 
 /* A processor sees its own changes of the instructions right behind the one that made them. */
 static void test_self_modifying(void **state)
@@ -440,7 +440,7 @@ static void test_cross_modifying(void **state)
 	run_all(g, FLAT_VCPUS);
 }
 
-/* ---- Stopping ---------------------------------------------------------------------------------- */
+/* ---- Stopping ------------------------------------------------------------------------------- */
 
 /* A long string instruction is left between two elements, and goes on where it was. */
 static void test_stop_in_string(void **state)

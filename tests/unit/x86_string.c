@@ -22,7 +22,7 @@ static struct x86_state *enter(struct flat *g, enum flat_mode mode)
 	return flat_enter(g, 0, mode, 0, TABLES, CODE);
 }
 
-/* ---- Overlap ----------------------------------------------------------------------------------- */
+/* ---- Overlap -------------------------------------------------------------------------------- */
 
 /* Element by element, as the SDM defines it. */
 static void copy(uint8_t *ram, int64_t to, int64_t from, unsigned size, unsigned n, bool down)
@@ -71,7 +71,7 @@ static void test_overlap(void **state)
 	}
 }
 
-/* ---- Stops on the way -------------------------------------------------------------------------- */
+/* ---- Stops on the way ----------------------------------------------------------------------- */
 
 /* What cannot be copied leaves the registers at the element that could not. */
 static void test_device(void **state)
@@ -112,7 +112,7 @@ static void test_single_step(void **state)
 	}
 }
 
-/* ---- 16- and 32-bit code ----------------------------------------------------------------------- */
+/* ---- 16- and 32-bit code -------------------------------------------------------------------- */
 
 static void test_real_mode(void **state)
 {
@@ -232,7 +232,7 @@ static void test_bit_strings(void **state)
 	assert_int_equal(flat_run(g, 0).vector, X86_VEC_GP);
 }
 
-/* ---- Decimal arithmetic and BOUND, which 64-bit code does not have ------------------------------ */
+/* ---- Decimal arithmetic and BOUND, which 64-bit code does not have -------------------------- */
 
 static void test_decimal(void **state)
 {
