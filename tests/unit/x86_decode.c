@@ -15,9 +15,9 @@
 
 #define HLT 0xf4
 
-#define START 0x10800u /* in the middle of a page */
-#define REAL_START 0x9800u /* below 64 KiB, clear of stack and tables */
-#define DATA  0x20000u
+#define START	   0x10800u /* in the middle of a page */
+#define REAL_START 0x9800u  /* below 64 KiB, clear of stack and tables */
+#define DATA	   0x20000u
 
 struct bytes {
 	uint8_t n;
@@ -47,8 +47,7 @@ static int teardown(void **state)
 }
 
 /* Runs @code with HLT behind it; the registers that address memory point into it. */
-static struct x86_exit run_at(
-	enum flat_mode mode, uint64_t start, const uint8_t *code, unsigned n)
+static struct x86_exit run_at(enum flat_mode mode, uint64_t start, const uint8_t *code, unsigned n)
 {
 	struct x86_state *s = flat_start(h, 0, mode, start);
 	uint64_t data = mode == FLAT_REAL ? 0x7000 : DATA;
@@ -106,43 +105,43 @@ static void test_lengths(void **state)
 		struct bytes code;
 	} cases[] = {
 		{FLAT_64, BYTES(0x90)},
-		{FLAT_64, BYTES(0xb0, HLT)},			       /* mov al, imm8 */
-		{FLAT_64, BYTES(0xb8, HLT, HLT, HLT, HLT)},	       /* mov eax, imm32 */
-		{FLAT_64, BYTES(0x66, 0xb8, HLT, HLT)},		       /* mov ax, imm16 */
+		{FLAT_64, BYTES(0xb0, HLT)},				  /* mov al, imm8 */
+		{FLAT_64, BYTES(0xb8, HLT, HLT, HLT, HLT)},		  /* mov eax, imm32 */
+		{FLAT_64, BYTES(0x66, 0xb8, HLT, HLT)},			  /* mov ax, imm16 */
 		{FLAT_64, BYTES(0x48, 0xb8, 1, 2, 3, 4, 5, 6, HLT, HLT)}, /* mov rax, imm64 */
-		{FLAT_64, BYTES(0x48, 0xc7, 0xc0, HLT, HLT, HLT, HLT)}, /* mov rax, imm32 */
-		{FLAT_64, BYTES(0xa1, 0, 0, 2, 0, 0, 0, 0, 0)},	       /* mov eax, [moffs64] */
-		{FLAT_64, BYTES(0x67, 0xa1, 0, 0, 2, 0)},	       /* mov eax, [moffs32] */
+		{FLAT_64, BYTES(0x48, 0xc7, 0xc0, HLT, HLT, HLT, HLT)},	  /* mov rax, imm32 */
+		{FLAT_64, BYTES(0xa1, 0, 0, 2, 0, 0, 0, 0, 0)},		  /* mov eax, [moffs64] */
+		{FLAT_64, BYTES(0x67, 0xa1, 0, 0, 2, 0)},		  /* mov eax, [moffs32] */
 		{FLAT_32, BYTES(0xa1, 0, 0, 2, 0)},
 		{FLAT_32, BYTES(0x67, 0xa1, 0, 0x70)}, /* [moffs16] */
 		{FLAT_REAL, BYTES(0xa1, 0, 0x70)},
 		{FLAT_REAL, BYTES(0x67, 0xa1, 0, 0x70, 0, 0)},
 		{FLAT_REAL, BYTES(0xb8, HLT, HLT)},
 		{FLAT_REAL, BYTES(0x66, 0xb8, HLT, HLT, HLT, HLT)},
-		{FLAT_64, BYTES(0x8b, 0x05, HLT, HLT, 0, 0)}, /* [rip + disp32] */
-		{FLAT_32, BYTES(0x8b, 0x05, 0, 0, 2, 0)},     /* [disp32] */
+		{FLAT_64, BYTES(0x8b, 0x05, HLT, HLT, 0, 0)},	/* [rip + disp32] */
+		{FLAT_32, BYTES(0x8b, 0x05, 0, 0, 2, 0)},	/* [disp32] */
 		{FLAT_64, BYTES(0x8b, 0x04, 0x25, 0, 0, 2, 0)}, /* SIB without base or index */
-		{FLAT_64, BYTES(0x8b, 0x44, 0x24, HLT)},      /* [rsp + disp8] */
-		{FLAT_64, BYTES(0x8b, 0x85, HLT, 0, 0, 0)},   /* [rbp + disp32] */
-		{FLAT_64, BYTES(0x41, 0x8b, 0x45, HLT)},      /* [r13 + disp8] */
-		{FLAT_REAL, BYTES(0x8b, 0x86, HLT, 0)},	      /* [bp + disp16] */
-		{FLAT_REAL, BYTES(0x8b, 0x1e, 0, 0x70)},      /* [disp16] */
+		{FLAT_64, BYTES(0x8b, 0x44, 0x24, HLT)},	/* [rsp + disp8] */
+		{FLAT_64, BYTES(0x8b, 0x85, HLT, 0, 0, 0)},	/* [rbp + disp32] */
+		{FLAT_64, BYTES(0x41, 0x8b, 0x45, HLT)},	/* [r13 + disp8] */
+		{FLAT_REAL, BYTES(0x8b, 0x86, HLT, 0)},		/* [bp + disp16] */
+		{FLAT_REAL, BYTES(0x8b, 0x1e, 0, 0x70)},	/* [disp16] */
 		{FLAT_64, BYTES(0x0f, 0x1f, 0x84, 0x00, HLT, HLT, HLT, HLT)}, /* nop, 8 bytes */
 		{FLAT_64, BYTES(0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, HLT, HLT, HLT, HLT)},
 		{FLAT_64, BYTES(0x6a, HLT)},
 		{FLAT_64, BYTES(0x68, HLT, HLT, HLT, HLT)},
 		{FLAT_64, BYTES(0x66, 0x68, HLT, HLT)},
-		{FLAT_64, BYTES(0xf6, 0x00, HLT)},	       /* test [rax], imm8 */
+		{FLAT_64, BYTES(0xf6, 0x00, HLT)},		  /* test [rax], imm8 */
 		{FLAT_64, BYTES(0xf7, 0x00, HLT, HLT, HLT, HLT)}, /* test [rax], imm32 */
-		{FLAT_64, BYTES(0xf6, 0x08, HLT)},	       /* its alias /1 */
-		{FLAT_64, BYTES(0xf7, 0x18)},		       /* neg [rax]: no immediate */
+		{FLAT_64, BYTES(0xf6, 0x08, HLT)},		  /* its alias /1 */
+		{FLAT_64, BYTES(0xf7, 0x18)},			  /* neg [rax]: no immediate */
 		{FLAT_64, BYTES(0x66, 0xc7, 0x40, HLT, HLT, HLT)},
-		{FLAT_64, BYTES(0xc8, 0x10, 0, 0)},	       /* enter */
-		{FLAT_64, BYTES(0xf3, 0x0f, 0x1e, 0xfa)},      /* endbr64 */
-		{FLAT_64, BYTES(0xf3, 0x0f, 0x1e, 0xc8)},      /* rdsspd eax: NOP without CET */
-		{FLAT_64, BYTES(0x0f, 0x18, 0x00)},	       /* prefetchnta */
-		{FLAT_64, BYTES(0x0f, 0x0d, 0x08)},	       /* prefetchw */
-		{FLAT_64, BYTES(0x0f, 0x19, 0xc0)},	       /* reserved NOP */
+		{FLAT_64, BYTES(0xc8, 0x10, 0, 0)},	  /* enter */
+		{FLAT_64, BYTES(0xf3, 0x0f, 0x1e, 0xfa)}, /* endbr64 */
+		{FLAT_64, BYTES(0xf3, 0x0f, 0x1e, 0xc8)}, /* rdsspd eax: NOP without CET */
+		{FLAT_64, BYTES(0x0f, 0x18, 0x00)},	  /* prefetchnta */
+		{FLAT_64, BYTES(0x0f, 0x0d, 0x08)},	  /* prefetchw */
+		{FLAT_64, BYTES(0x0f, 0x19, 0xc0)},	  /* reserved NOP */
 		{FLAT_64, BYTES(0xeb, 0x00)},
 		{FLAT_64, BYTES(0xe9, 0, 0, 0, 0)},
 		{FLAT_64, BYTES(0x66, 0xe9, 0, 0, 0, 0)}, /* 64-bit: the prefix is ignored */
@@ -191,35 +190,35 @@ static void test_prefixes(void **state)
 static void test_lock(void **state)
 {
 	static const struct bytes legal[] = {
-		BYTES(0xf0, 0x01, 0x00),	       /* add [rax], eax */
-		BYTES(0xf0, 0x80, 0x08, 0x01),	       /* or byte [rax], 1 */
-		BYTES(0xf0, 0xff, 0x00),	       /* inc [rax] */
-		BYTES(0xf0, 0xf7, 0x10),	       /* not [rax] */
-		BYTES(0xf0, 0xf7, 0x18),	       /* neg [rax] */
-		BYTES(0xf0, 0x87, 0x00),	       /* xchg */
-		BYTES(0xf0, 0x0f, 0xc1, 0x00),	       /* xadd */
-		BYTES(0xf0, 0x0f, 0xb1, 0x08),	       /* cmpxchg */
-		BYTES(0xf0, 0x48, 0x0f, 0xab, 0x08),   /* bts */
-		BYTES(0xf0, 0x83, 0x10, 0x01),	       /* adc */
+		BYTES(0xf0, 0x01, 0x00),	     /* add [rax], eax */
+		BYTES(0xf0, 0x80, 0x08, 0x01),	     /* or byte [rax], 1 */
+		BYTES(0xf0, 0xff, 0x00),	     /* inc [rax] */
+		BYTES(0xf0, 0xf7, 0x10),	     /* not [rax] */
+		BYTES(0xf0, 0xf7, 0x18),	     /* neg [rax] */
+		BYTES(0xf0, 0x87, 0x00),	     /* xchg */
+		BYTES(0xf0, 0x0f, 0xc1, 0x00),	     /* xadd */
+		BYTES(0xf0, 0x0f, 0xb1, 0x08),	     /* cmpxchg */
+		BYTES(0xf0, 0x48, 0x0f, 0xab, 0x08), /* bts */
+		BYTES(0xf0, 0x83, 0x10, 0x01),	     /* adc */
 	};
 	static const struct bytes illegal[] = {
-		BYTES(0xf0, 0x01, 0xc0),	   /* a register destination */
-		BYTES(0xf0, 0x03, 0x00),	   /* memory only read */
-		BYTES(0xf0, 0x39, 0x00),	   /* cmp */
-		BYTES(0xf0, 0x83, 0x38, 0x01),	   /* cmp imm */
-		BYTES(0xf0, 0x85, 0x00),	   /* test */
-		BYTES(0xf0, 0x89, 0x00),	   /* mov */
-		BYTES(0xf0, 0x90),		   /* nop */
-		BYTES(0xf0, 0xff, 0xc0),	   /* inc eax */
-		BYTES(0xf0, 0x87, 0xc1),	   /* xchg of registers */
-		BYTES(0xf0, 0x50),		   /* push */
-		BYTES(0xf0, 0xff, 0x30),	   /* push [rax] */
-		BYTES(0xf0, 0x0f, 0xa3, 0x08),	   /* bt */
-		BYTES(0xf0, 0xd1, 0x20),	   /* shl [rax], 1 */
-		BYTES(0xf0, 0xeb, 0x00),	   /* jmp */
-		BYTES(0xf0, 0xa4),		   /* movsb */
-		BYTES(0xf0, 0x0f, 0x1f, 0x00),	   /* nop [rax] */
-		BYTES(0xf0, 0x0f, 0x94, 0x00),	   /* setz [rax] */
+		BYTES(0xf0, 0x01, 0xc0),       /* a register destination */
+		BYTES(0xf0, 0x03, 0x00),       /* memory only read */
+		BYTES(0xf0, 0x39, 0x00),       /* cmp */
+		BYTES(0xf0, 0x83, 0x38, 0x01), /* cmp imm */
+		BYTES(0xf0, 0x85, 0x00),       /* test */
+		BYTES(0xf0, 0x89, 0x00),       /* mov */
+		BYTES(0xf0, 0x90),	       /* nop */
+		BYTES(0xf0, 0xff, 0xc0),       /* inc eax */
+		BYTES(0xf0, 0x87, 0xc1),       /* xchg of registers */
+		BYTES(0xf0, 0x50),	       /* push */
+		BYTES(0xf0, 0xff, 0x30),       /* push [rax] */
+		BYTES(0xf0, 0x0f, 0xa3, 0x08), /* bt */
+		BYTES(0xf0, 0xd1, 0x20),       /* shl [rax], 1 */
+		BYTES(0xf0, 0xeb, 0x00),       /* jmp */
+		BYTES(0xf0, 0xa4),	       /* movsb */
+		BYTES(0xf0, 0x0f, 0x1f, 0x00), /* nop [rax] */
+		BYTES(0xf0, 0x0f, 0x94, 0x00), /* setz [rax] */
 	};
 
 	for (unsigned i = 0; i < sizeof(legal) / sizeof(legal[0]); i++)
@@ -237,49 +236,33 @@ static void test_undefined(void **state)
 		{FLAT_64, BYTES(0x0f, 0x0b)},	    /* ud2 */
 		{FLAT_64, BYTES(0x0f, 0xb9, 0xc0)}, /* ud1 */
 		{FLAT_64, BYTES(0x0f, 0xff, 0xc0)}, /* ud0 */
-		{FLAT_32, BYTES(0x0f, 0x0b)},
-		{FLAT_REAL, BYTES(0x0f, 0x0b)},
-		{FLAT_64, BYTES(0x0f, 0x04)},
-		{FLAT_64, BYTES(0x0f, 0x0a)},
+		{FLAT_32, BYTES(0x0f, 0x0b)}, {FLAT_REAL, BYTES(0x0f, 0x0b)},
+		{FLAT_64, BYTES(0x0f, 0x04)}, {FLAT_64, BYTES(0x0f, 0x0a)},
 		{FLAT_64, BYTES(0x0f, 0x0c)},
 		{FLAT_64, BYTES(0x0f, 0x24, 0xc0)}, /* mov to test registers */
-		{FLAT_64, BYTES(0x0f, 0x36)},
-		{FLAT_64, BYTES(0x0f, 0x20, 0xc8)}, /* mov rax, cr1 */
+		{FLAT_64, BYTES(0x0f, 0x36)}, {FLAT_64, BYTES(0x0f, 0x20, 0xc8)}, /* mov rax, cr1 */
 		/* Not in 64-bit mode. */
-		{FLAT_64, BYTES(0x06)},
-		{FLAT_64, BYTES(0x0e)},
-		{FLAT_64, BYTES(0x16)},
-		{FLAT_64, BYTES(0x1e)},
-		{FLAT_64, BYTES(0x1f)},
-		{FLAT_64, BYTES(0x27)},
-		{FLAT_64, BYTES(0x2f)},
-		{FLAT_64, BYTES(0x37)},
-		{FLAT_64, BYTES(0x3f)},
-		{FLAT_64, BYTES(0x60)},
-		{FLAT_64, BYTES(0x61)},
-		{FLAT_64, BYTES(0x82, 0xc0, 0x00)},
-		{FLAT_64, BYTES(0x9a, 0, 0, 0, 0, 0, 0)},
-		{FLAT_64, BYTES(0xce)},
-		{FLAT_64, BYTES(0xd4, 0x0a)},
-		{FLAT_64, BYTES(0xd5, 0x0a)},
-		{FLAT_64, BYTES(0xd6)},
+		{FLAT_64, BYTES(0x06)}, {FLAT_64, BYTES(0x0e)}, {FLAT_64, BYTES(0x16)},
+		{FLAT_64, BYTES(0x1e)}, {FLAT_64, BYTES(0x1f)}, {FLAT_64, BYTES(0x27)},
+		{FLAT_64, BYTES(0x2f)}, {FLAT_64, BYTES(0x37)}, {FLAT_64, BYTES(0x3f)},
+		{FLAT_64, BYTES(0x60)}, {FLAT_64, BYTES(0x61)}, {FLAT_64, BYTES(0x82, 0xc0, 0x00)},
+		{FLAT_64, BYTES(0x9a, 0, 0, 0, 0, 0, 0)}, {FLAT_64, BYTES(0xce)},
+		{FLAT_64, BYTES(0xd4, 0x0a)}, {FLAT_64, BYTES(0xd5, 0x0a)}, {FLAT_64, BYTES(0xd6)},
 		{FLAT_64, BYTES(0xea, 0, 0, 0, 0, 0, 0)},
 		/* Groups' empty places, and forms that need memory. */
-		{FLAT_64, BYTES(0xfe, 0xd0)},
-		{FLAT_64, BYTES(0xff, 0xf8)},
-		{FLAT_64, BYTES(0xc6, 0xc8, 0x00)},
-		{FLAT_64, BYTES(0x8f, 0xc8)},
-		{FLAT_64, BYTES(0x8d, 0xc0)}, /* lea eax, eax */
+		{FLAT_64, BYTES(0xfe, 0xd0)}, {FLAT_64, BYTES(0xff, 0xf8)},
+		{FLAT_64, BYTES(0xc6, 0xc8, 0x00)}, {FLAT_64, BYTES(0x8f, 0xc8)},
+		{FLAT_64, BYTES(0x8d, 0xc0)},	    /* lea eax, eax */
 		{FLAT_64, BYTES(0x0f, 0xc3, 0xc0)}, /* movnti eax, eax */
 		{FLAT_64, BYTES(0x0f, 0xc7, 0xc8)}, /* cmpxchg8b ecx:eax */
-		{FLAT_64, BYTES(0x8e, 0xc8)}, /* mov cs, eax */
+		{FLAT_64, BYTES(0x8e, 0xc8)},	    /* mov cs, eax */
 		/* Extensions that are not reported. */
-		{FLAT_64, BYTES(0xc5, 0xf8, 0x77)},		  /* vzeroupper */
-		{FLAT_64, BYTES(0xc5, 0xfc, 0x28, 0xc1)},	  /* vmovaps */
-		{FLAT_64, BYTES(0xc4, 0xe2, 0x78, 0xf2, 0xc1)},	  /* andn */
+		{FLAT_64, BYTES(0xc5, 0xf8, 0x77)},		      /* vzeroupper */
+		{FLAT_64, BYTES(0xc5, 0xfc, 0x28, 0xc1)},	      /* vmovaps */
+		{FLAT_64, BYTES(0xc4, 0xe2, 0x78, 0xf2, 0xc1)},	      /* andn */
 		{FLAT_64, BYTES(0x62, 0xf1, 0x7c, 0x48, 0x28, 0xc1)}, /* EVEX */
-		{FLAT_64, BYTES(0x0f, 0x0f, 0xc1, 0x9e)},	  /* 3DNow! */
-		{FLAT_64, BYTES(0xf3, 0x0f, 0xae, 0xe8)},	  /* incsspd */
+		{FLAT_64, BYTES(0x0f, 0x0f, 0xc1, 0x9e)},	      /* 3DNow! */
+		{FLAT_64, BYTES(0xf3, 0x0f, 0xae, 0xe8)},	      /* incsspd */
 	};
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
@@ -311,8 +294,8 @@ static void test_too_long(void **state)
 
 /* ---- Two pages ------------------------------------------------------------------------------ */
 
-#define FIRST  0x30000u /* linear page, one to one */
-#define SECOND 0x31000u /* its neighbour, which the tests map elsewhere */
+#define FIRST	  0x30000u /* linear page, one to one */
+#define SECOND	  0x31000u /* its neighbour, which the tests map elsewhere */
 #define ELSEWHERE 0x50000u
 
 static const uint8_t crossing[] = {0x48, 0xb8, 1, 2, 3, 4, 5, 6, 7, 8, HLT}; /* mov rax, imm64 */

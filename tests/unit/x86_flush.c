@@ -20,8 +20,8 @@ static void test_invlpg(void **state)
 	static const struct {
 		enum flat_mode mode;
 		unsigned level;
-	} pages[] = { { FLAT_PAGED, 1 }, { FLAT_PAGED, 2 }, { FLAT_PAE, 2 }, { FLAT_64, 1 },
-		{ FLAT_64, 2 }, { FLAT_64, 3 } };
+	} pages[] = {{FLAT_PAGED, 1}, {FLAT_PAGED, 2}, {FLAT_PAE, 2}, {FLAT_64, 1}, {FLAT_64, 2},
+		{FLAT_64, 3}};
 	struct paging p;
 
 	for (unsigned i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
@@ -257,7 +257,7 @@ static void test_invpcid(void **state)
 	/* Types 0 to 3 only, a canonical address, no bits above the PCID */
 	static const struct {
 		uint64_t type, pcid, va;
-	} bad[] = { { 4, 1, VA }, { 0, 1, 0x800000000000 }, { 1, 0x1000, VA }, { ~0ull, 0, 0 } };
+	} bad[] = {{4, 1, VA}, {0, 1, 0x800000000000}, {1, 0x1000, VA}, {~0ull, 0, 0}};
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct x86_state *s;

@@ -22,15 +22,15 @@ static void test_sizes(void **state)
 		unsigned level;
 		uint64_t size;
 	} pages[] = {
-		{ FLAT_PAGED, 1, 0x1000 },
-		{ FLAT_PAGED, 2, 0x400000 },
-		{ FLAT_PAE, 1, 0x1000 },
-		{ FLAT_PAE, 2, 0x200000 },
-		{ FLAT_64, 1, 0x1000 },
-		{ FLAT_64, 2, 0x200000 },
-		{ FLAT_64, 3, 0x40000000 },
-		{ FLAT_COMPAT, 1, 0x1000 },
-		{ FLAT_COMPAT, 2, 0x200000 },
+		{FLAT_PAGED, 1, 0x1000},
+		{FLAT_PAGED, 2, 0x400000},
+		{FLAT_PAE, 1, 0x1000},
+		{FLAT_PAE, 2, 0x200000},
+		{FLAT_64, 1, 0x1000},
+		{FLAT_64, 2, 0x200000},
+		{FLAT_64, 3, 0x40000000},
+		{FLAT_COMPAT, 1, 0x1000},
+		{FLAT_COMPAT, 2, 0x200000},
 	};
 	struct flat *g = *state;
 	struct paging p;
@@ -107,7 +107,7 @@ static void test_canonical(void **state)
 
 static void test_not_present(void **state)
 {
-	static const enum flat_mode modes[] = { FLAT_PAGED, FLAT_PAE, FLAT_64 };
+	static const enum flat_mode modes[] = {FLAT_PAGED, FLAT_PAE, FLAT_64};
 	struct paging p;
 
 	for (unsigned m = 0; m < 3; m++) {
@@ -150,7 +150,7 @@ static void test_user_supervisor(void **state)
 
 static void test_write_protect(void **state)
 {
-	static const enum flat_mode modes[] = { FLAT_PAGED, FLAT_PAE, FLAT_64 };
+	static const enum flat_mode modes[] = {FLAT_PAGED, FLAT_PAE, FLAT_64};
 	struct paging p;
 
 	for (unsigned m = 0; m < 3; m++) {
@@ -244,7 +244,7 @@ static void test_smap(void **state)
 
 static void test_accessed_dirty(void **state)
 {
-	static const enum flat_mode modes[] = { FLAT_PAGED, FLAT_PAE, FLAT_64 };
+	static const enum flat_mode modes[] = {FLAT_PAGED, FLAT_PAE, FLAT_64};
 	struct paging p;
 
 	for (unsigned m = 0; m < 3; m++) {
@@ -285,14 +285,14 @@ static void test_reserved(void **state)
 		unsigned level;
 		uint64_t value;
 	} entries[] = {
-		{ FLAT_PAGED, 2, LARGE0 | 1 << 21 | P | W | PS },
-		{ FLAT_PAE, 2, LARGE0 | 1 << 13 | P | W | PS },
-		{ FLAT_PAE, 1, FRAME0 | 1ull << 52 | P | W },
-		{ FLAT_64, 1, FRAME0 | 1ull << 51 | P | W },
-		{ FLAT_64, 2, LARGE0 | 1 << 13 | P | W | PS },
-		{ FLAT_64, 2, LARGE0 | 1 << 20 | P | W | PS },
-		{ FLAT_64, 3, 1 << 29 | P | W | PS },
-		{ FLAT_64, 4, LARGE0 | P | W | PS },
+		{FLAT_PAGED, 2, LARGE0 | 1 << 21 | P | W | PS},
+		{FLAT_PAE, 2, LARGE0 | 1 << 13 | P | W | PS},
+		{FLAT_PAE, 1, FRAME0 | 1ull << 52 | P | W},
+		{FLAT_64, 1, FRAME0 | 1ull << 51 | P | W},
+		{FLAT_64, 2, LARGE0 | 1 << 13 | P | W | PS},
+		{FLAT_64, 2, LARGE0 | 1 << 20 | P | W | PS},
+		{FLAT_64, 3, 1 << 29 | P | W | PS},
+		{FLAT_64, 4, LARGE0 | P | W | PS},
 	};
 	struct paging p;
 
@@ -334,7 +334,7 @@ static void test_crossing(void **state)
 	assert_int_equal(paging_frame(&p, FRAME1)[511], 0x0000551111111111);
 	/* An instruction over the boundary: its second half comes from elsewhere. */
 	paging_map(&p, VA + 0x1000, 1, FRAME0 | P);
-	flat_write(g, FRAME1 + 0xffe, "\xb8\x44", 2);		   /* mov eax, 0x11223344 */
+	flat_write(g, FRAME1 + 0xffe, "\xb8\x44", 2); /* mov eax, 0x11223344 */
 	flat_write(g, FRAME0, "\x33\x22\x11\x0f\x0b", 5);
 	assert_done(paging_probe(&p, EXEC, 0, VA + 0xffe));
 	assert_int_equal(paging_rax(&p), 0x11223344);
@@ -360,16 +360,16 @@ static void test_cr2(void **state)
 	for (uint32_t at = IDT; at < STACK; at += 0x1000)
 		paging_map(&p, at, 1, at | P | W);
 	/* Vector 14: a 64-bit interrupt gate to CODE_S + 0x800 */
-	*paging_frame(&p, IDT + 14 * 16) = 0x00008e0000080000 | (CODE_S + 0x800) % 0x10000 |
-				    (uint64_t)(CODE_S >> 16) << 48;
+	*paging_frame(&p, IDT + 14 * 16) =
+		0x00008e0000080000 | (CODE_S + 0x800) % 0x10000 | (uint64_t)(CODE_S >> 16) << 48;
 	*paging_frame(&p, IDT + 14 * 16 + 8) = 0;
 	*paging_frame(&p, GDT + 8) = 0x00af9b000000ffff; /* 64-bit code */
 	*paging_frame(&p, GDT + 16) = 0x00cf93000000ffff;
 	/* mov rax, cr2; pop rcx; pop rdx */
 	FLAT_CODE(g, CODE_S + 0x800, 0x0f, 0x20, 0xd0, 0x59, 0x5a, DONE);
 	s = paging_enter(&p, 0, CODE_S + 16 * WRITE);
-	s->idtr = (struct x86_table){ IDT, 0xfff };
-	s->gdtr = (struct x86_table){ GDT, 0xfff };
+	s->idtr = (struct x86_table){IDT, 0xfff};
+	s->gdtr = (struct x86_table){GDT, 0xfff};
 	s->gpr[X86_RSP] = STACK;
 	s->gpr[X86_RBX] = VA + 0x123;
 	flat_deliver(g, 0, 1u << X86_VEC_PF);

@@ -93,7 +93,7 @@ static uint64_t *data(struct flat *g, uint64_t at)
 #define COUNTS 400000u
 
 /* RCX times, then done: "dec rcx; jnz" back over @length bytes. */
-#define LOOP_BACK(length) 0x48, 0xff, 0xc9, 0x75, (uint8_t)-((length) + 5), DONE
+#define LOOP_BACK(length) 0x48, 0xff, 0xc9, 0x75, 0xfb - (length), DONE
 
 static void count(struct flat *g, uint64_t at, uint64_t rounds)
 {
@@ -144,8 +144,8 @@ static void test_split_locks(void **state)
 {
 	static const struct {
 		uint64_t at, rounds;
-	} places[] = { { DATA + 60, COUNTS }, { DATA + 0xffc, 2000 }, { DATA + 0xff9, 2000 },
-		{ 0x400000 - 3, 2000 }, { CODE - 4, 200 } };
+	} places[] = {{DATA + 60, COUNTS}, {DATA + 0xffc, 2000}, {DATA + 0xff9, 2000},
+		{0x400000 - 3, 2000}, {CODE - 4, 200}};
 	struct flat *g = *state;
 	uint64_t value;
 
@@ -176,7 +176,7 @@ static void test_split_locks(void **state)
 static void test_xadd_tickets(void **state)
 {
 	struct flat *g = *state;
-	unsigned drawn[FLAT_VCPUS + 1] = { 0 };
+	unsigned drawn[FLAT_VCPUS + 1] = {0};
 
 	/* mov eax, 1; lock xadd [rbx], rax; mov [rdx+rax*8], rdi */
 	FLAT_CODE(g, CODE, 0xb8, 1, 0, 0, 0, 0xf0, 0x48, 0x0f, 0xc1, 0x03, 0x48, 0x89, 0x3c, 0xc2,
@@ -251,9 +251,9 @@ static void test_spin_lock(void **state)
 /* ---- Ordering ------------------------------------------------------------------------------- */
 
 #define LITMUS 500u
-#define X (DATA + 0x10000)
-#define Y (DATA + 0x40000)
-#define R (DATA + 0x80000) /* results: 8 bytes a round, vcpu 1's from R + 0x10000 */
+#define X      (DATA + 0x10000)
+#define Y      (DATA + 0x40000)
+#define R      (DATA + 0x80000) /* results: 8 bytes a round, vcpu 1's from R + 0x10000 */
 
 static void store_buffer(struct flat *g)
 {
@@ -314,8 +314,8 @@ static void test_message_passing(void **state)
 	FLAT_CODE(g, CODE, 0x48, 0xff, 0xc0, 0x48, 0x89, 0x07, 0x48, 0x89, 0x06, 0x48, 0x39, 0xc8,
 		0x72, 0xf2, DONE);
 	/* reader: mov rax, [rsi]; mov rbx, [rdi]; cmp rbx, rax; jb 2f; cmp rax, rcx; jb; 2: int3 */
-	FLAT_CODE(g, CODE + 0x100, 0x48, 0x8b, 0x06, 0x48, 0x8b, 0x1f, 0x48, 0x39, 0xc3, 0x72,
-		0x07, 0x48, 0x39, 0xc8, 0x72, 0xf0, DONE, 0xcc);
+	FLAT_CODE(g, CODE + 0x100, 0x48, 0x8b, 0x06, 0x48, 0x8b, 0x1f, 0x48, 0x39, 0xc3, 0x72, 0x07,
+		0x48, 0x39, 0xc8, 0x72, 0xf0, DONE, 0xcc);
 	*data(g, DATA) = *data(g, DATA + 0x1000) = 0;
 	for (unsigned i = 0; i < 2; i++) {
 		struct x86_state *s = enter_at(g, i, CODE + 0x100 * i);
@@ -424,8 +424,8 @@ static void test_cross_modifying(void **state)
 	/* nop; nop; nop; mov eax, 0; ret */
 	FLAT_CODE(g, CODE + 0x800, 0x90, 0x90, 0x90, 0xb8, 0, 0, 0, 0, 0xc3);
 	/* writer: inc eax; mov [rbx], eax; mov edx, 200; 1: dec edx; jnz 1b; cmp eax, ecx; jb */
-	FLAT_CODE(g, CODE, 0xff, 0xc0, 0x89, 0x03, 0xba, 200, 0, 0, 0, 0xff, 0xca, 0x75, 0xfc,
-		0x39, 0xc8, 0x72, 0xef, DONE);
+	FLAT_CODE(g, CODE, 0xff, 0xc0, 0x89, 0x03, 0xba, 200, 0, 0, 0, 0xff, 0xca, 0x75, 0xfc, 0x39,
+		0xc8, 0x72, 0xef, DONE);
 	/* call rbx; cmp eax, r12d; jb 2f; mov r12d, eax; cmp eax, ecx; jb; done; 2: int3 */
 	FLAT_CODE(g, CODE + 0x1000, 0xff, 0xd3, 0x44, 0x39, 0xe0, 0x72, 0x09, 0x41, 0x89, 0xc4,
 		0x39, 0xc8, 0x72, 0xf2, DONE, 0xcc);

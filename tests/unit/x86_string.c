@@ -39,12 +39,12 @@ static void copy(uint8_t *ram, int64_t to, int64_t from, unsigned size, unsigned
 static void test_overlap(void **state)
 {
 	static const uint8_t codes[4][5] = {
-		{ 0xf3, 0xa4, DONE },	     /* rep movsb */
-		{ 0x66, 0xf3, 0xa5, DONE },  /* rep movsw */
-		{ 0xf3, 0xa5, DONE },	     /* rep movsd */
-		{ 0xf3, 0x48, 0xa5, DONE },  /* rep movsq */
+		{0xf3, 0xa4, DONE},	  /* rep movsb */
+		{0x66, 0xf3, 0xa5, DONE}, /* rep movsw */
+		{0xf3, 0xa5, DONE},	  /* rep movsd */
+		{0xf3, 0x48, 0xa5, DONE}, /* rep movsq */
 	};
-	static const int distances[] = { -5000, -17, -8, -3, -1, 0, 1, 2, 3, 5, 8, 17, 4093, 5000 };
+	static const int distances[] = {-5000, -17, -8, -3, -1, 0, 1, 2, 3, 5, 8, 17, 4093, 5000};
 	static uint8_t expected[0x10000];
 	struct flat *g = *state;
 
@@ -66,8 +66,8 @@ static void test_overlap(void **state)
 		flat_run_done(g, 0);
 		assert_memory_equal(g->ram + DATA, expected, sizeof(expected));
 		assert_int_equal(s->gpr[X86_RCX], 0);
-		assert_int_equal(s->gpr[X86_RDI] - (DATA + to),
-			(int64_t)n * size * (down ? -1 : 1));
+		assert_int_equal(
+			s->gpr[X86_RDI] - (DATA + to), (int64_t)n * size * (down ? -1 : 1));
 	}
 }
 
@@ -238,20 +238,20 @@ static void test_decimal(void **state)
 {
 	static const struct {
 		uint8_t code[2];
-		uint16_t ax, flags; /* before */
+		uint16_t ax, flags;  /* before */
 		uint16_t after, set; /* AX and, of CF AF ZF SF, the flags */
 	} cases[] = {
-		{ { 0x27, 0x90 }, 0x00ae, 0, 0x0014, 0x11 },	 /* daa */
-		{ { 0x27, 0x90 }, 0x002e, 0x11, 0x0094, 0x91 },
-		{ { 0x27, 0x90 }, 0x0045, 0, 0x0045, 0 },
-		{ { 0x2f, 0x90 }, 0x0000, 0x10, 0x00fa, 0x91 },	 /* das: a borrow */
-		{ { 0x2f, 0x90 }, 0x0047, 0x11, 0x00e1, 0x91 },
-		{ { 0x37, 0x90 }, 0x010b, 0, 0x0201, 0x11 },	 /* aaa */
-		{ { 0x37, 0x90 }, 0x0105, 0, 0x0105, 0 },
-		{ { 0x3f, 0x90 }, 0x020c, 0, 0x0106, 0x11 },	 /* aas */
-		{ { 0xd4, 0x0a }, 0x0063, 0, 0x0909, 0 },	 /* aam */
-		{ { 0xd5, 0x0a }, 0x0909, 0, 0x0063, 0 },	 /* aad */
-		{ { 0xd4, 0x10 }, 0x0080, 0, 0x0800, 0x40 },
+		{{0x27, 0x90}, 0x00ae, 0, 0x0014, 0x11}, /* daa */
+		{{0x27, 0x90}, 0x002e, 0x11, 0x0094, 0x91},
+		{{0x27, 0x90}, 0x0045, 0, 0x0045, 0},
+		{{0x2f, 0x90}, 0x0000, 0x10, 0x00fa, 0x91}, /* das: a borrow */
+		{{0x2f, 0x90}, 0x0047, 0x11, 0x00e1, 0x91},
+		{{0x37, 0x90}, 0x010b, 0, 0x0201, 0x11}, /* aaa */
+		{{0x37, 0x90}, 0x0105, 0, 0x0105, 0},
+		{{0x3f, 0x90}, 0x020c, 0, 0x0106, 0x11}, /* aas */
+		{{0xd4, 0x0a}, 0x0063, 0, 0x0909, 0},	 /* aam */
+		{{0xd5, 0x0a}, 0x0909, 0, 0x0063, 0},	 /* aad */
+		{{0xd4, 0x10}, 0x0080, 0, 0x0800, 0x40},
 	};
 	struct flat *g = *state;
 	struct x86_state *s;
@@ -277,7 +277,7 @@ static void test_decimal(void **state)
 
 static void test_bound(void **state)
 {
-	static const int32_t indices[] = { -6, -5, 0, 7, 8 };
+	static const int32_t indices[] = {-6, -5, 0, 7, 8};
 	struct flat *g = *state;
 	struct x86_state *s;
 

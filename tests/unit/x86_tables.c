@@ -60,27 +60,29 @@ uint64_t paging_entry(struct paging *p, uint64_t va, unsigned level)
 }
 
 static const uint8_t code64[PROBES][8] = {
-	[READ] = { 0x48, 0x8b, 0x03, DONE },   /* mov rax, [rbx] */
-	[WRITE] = { 0x48, 0x89, 0x03, DONE },  /* mov [rbx], rax */
-	[EXEC] = { 0xff, 0xe3 },	       /* jmp rbx */
-	[MODIFY] = { 0x48, 0x01, 0x03, DONE }, /* add [rbx], rax */
+	[READ] = {0x48, 0x8b, 0x03, DONE},   /* mov rax, [rbx] */
+	[WRITE] = {0x48, 0x89, 0x03, DONE},  /* mov [rbx], rax */
+	[EXEC] = {0xff, 0xe3},		     /* jmp rbx */
+	[MODIFY] = {0x48, 0x01, 0x03, DONE}, /* add [rbx], rax */
 };
 static const uint8_t code32[PROBES][8] = {
-	[READ] = { 0x8b, 0x03, DONE },
-	[WRITE] = { 0x89, 0x03, DONE },
-	[EXEC] = { 0xff, 0xe3 },
-	[MODIFY] = { 0x01, 0x03, DONE },
+	[READ] = {0x8b, 0x03, DONE},
+	[WRITE] = {0x89, 0x03, DONE},
+	[EXEC] = {0xff, 0xe3},
+	[MODIFY] = {0x01, 0x03, DONE},
 };
 
 void paging_setup(struct paging *p, struct flat *g, enum flat_mode mode)
 {
-	*p = (struct paging){ .g = g,
+	*p = (struct paging){.g = g,
 		.mode = mode,
-		.levels = mode == FLAT_PAGED ? 2 : mode == FLAT_PAE ? 3 : 4,
+		.levels = mode == FLAT_PAGED ? 2
+			  : mode == FLAT_PAE ? 3
+					     : 4,
 		.index_bits = mode == FLAT_PAGED ? 10 : 9,
 		.wide = mode != FLAT_PAGED,
 		.root = TABLES,
-		.next = TABLES + 0x1000 };
+		.next = TABLES + 0x1000};
 	memset(g->ram + TABLES, 0, FRAME0 - TABLES);
 	for (unsigned i = 0; i < PROBES; i++) {
 		const uint8_t *code = mode == FLAT_64 ? code64[i] : code32[i];
