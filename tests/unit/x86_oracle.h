@@ -120,6 +120,14 @@ enum oracle_feature {
 	RDPID,
 };
 
+/* What templates call the flags. */
+#define CF X86_FLAG_CF
+#define PF X86_FLAG_PF
+#define AF X86_FLAG_AF
+#define ZF X86_FLAG_ZF
+#define SF X86_FLAG_SF
+#define OF X86_FLAG_OF
+
 struct oracle_template {
 	const char *name;
 	/*

@@ -8,13 +8,6 @@
 
 #include "x86_oracle.h"
 
-#define CF X86_FLAG_CF
-#define PF X86_FLAG_PF
-#define AF X86_FLAG_AF
-#define ZF X86_FLAG_ZF
-#define SF X86_FLAG_SF
-#define OF X86_FLAG_OF
-
 /* MOV dword [mark], n: what it takes, and the code. */
 static unsigned mark_length(const struct oracle_case *c)
 {

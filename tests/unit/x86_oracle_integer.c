@@ -6,13 +6,6 @@
 
 #include "x86_oracle.h"
 
-#define CF X86_FLAG_CF
-#define PF X86_FLAG_PF
-#define AF X86_FLAG_AF
-#define ZF X86_FLAG_ZF
-#define SF X86_FLAG_SF
-#define OF X86_FLAG_OF
-
 /* The nine forms of the eight two-operand instructions; @n is the opcode's base and digit. */
 /* clang-format off */
 #define ALU(name, r8, r, m8, m, a8, a, digit, undefined, lock)                                     \
