@@ -25,7 +25,7 @@ struct clock {
 	uint64_t to_ns;	    /* 2^32 * 10^9 / tsc_hz */
 	int64_t tsc_offset; /* changes only while no vp runs */
 	int64_t ref_offset;
-	bool suspended;
+	_Atomic bool suspended;
 	uint64_t suspended_at; /* partition TSC */
 	const uint64_t *fake;  /* tests: what RDTSC would say */
 };

@@ -289,6 +289,8 @@ static void kvm_vp_reset(void *vp, bool init)
 	struct kvm_vp *v = vp;
 	struct kvm_machine *m = v->machine;
 
+	if (v->unfinished || v->pending != KVM_PENDING_NONE)
+		kvm_complete(v);
 	kvm_state_fetch(v);
 	v->pending = KVM_PENDING_NONE;
 	v->inject.valid = false;
@@ -300,7 +302,7 @@ static void kvm_vp_reset(void *vp, bool init)
 	x86_vcpu_reset(m->scratch, init);
 	v->state = *x86_vcpu_state(m->scratch);
 	pthread_mutex_unlock(&m->lock);
-	v->changed = true;
+	kvm_state_forget(v);
 }
 
 static void vp_run(void *vp, struct x86_exit *exit)

@@ -4,7 +4,7 @@
 #include "hypervisor/engine.h"
 
 /* The most memory that decoded guest code may take. */
-#define CODE_BYTES    (16u << 20)
+#define CODE_BYTES (16u << 20)
 /* Family 6, model 0x36: an in-order processor, which this one is; stepping 1. */
 #define SIGNATURE 0x00030661u
 

@@ -81,6 +81,7 @@ struct kvm_vp {
 	uint64_t msrs[10];
 	uint64_t xcr0, tsc_offset;
 
+	bool unfinished; /* KVM is in the middle of an instruction that we have answered */
 	enum kvm_pending pending;
 	uint64_t shown_rip;  /* where the client was told the access is */
 	uint64_t resume_rip; /* RIP once the client has done its part */
@@ -126,6 +127,8 @@ enum kvm_finish {
 enum kvm_finish kvm_access_finish(struct kvm_vp *v);
 
 /* kvm_run.c */
+/* Let KVM end the instruction it is in, whatever it makes of it, and go no further. */
+void kvm_complete(struct kvm_vp *v);
 void kvm_run_vp(struct kvm_vp *v, struct x86_exit *exit);
 void kvm_kick(struct kvm_vp *v);
 

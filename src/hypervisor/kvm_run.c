@@ -11,7 +11,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define HYPERCALL_LENGTH 2u /* of OUT to KVM_HYPERCALL_PORT */
+#define HYPERCALL_LENGTH 2u  /* of OUT to KVM_HYPERCALL_PORT */
+#define ACCESSES_MAX	 16u /* of one instruction, as KVM splits them */
 
 void kvm_kick(struct kvm_vp *v)
 {
@@ -58,17 +59,19 @@ static int enter(struct kvm_vp *v)
 	int err;
 
 	v->fetched = false;
+	v->unfinished = false;
 	err = ioctl(v->fd, KVM_RUN, 0) < 0 ? -errno : 0;
 	if (v->ops->read_cr8(v->ctx) != v->run->cr8)
 		v->ops->write_cr8(v->ctx, v->run->cr8);
 	return err;
 }
 
-/* Let KVM end the instruction it is in, without going on to the next. */
-static void complete(struct kvm_vp *v)
+void kvm_complete(struct kvm_vp *v)
 {
 	v->run->immediate_exit = 1;
-	enter(v);
+	/* An instruction may have several accesses; it is over when the call is interrupted. */
+	for (unsigned i = 0; i < ACCESSES_MAX && enter(v) != -EINTR; i++)
+		;
 	v->run->immediate_exit = 0;
 }
 
@@ -97,7 +100,7 @@ static bool finish_pending(struct kvm_vp *v, struct x86_exit *exit)
 		return false;
 	default:
 		wanted = v->state;
-		complete(v);
+		kvm_complete(v);
 		v->state = wanted;
 		kvm_state_forget(v);
 		return true;
@@ -133,9 +136,7 @@ static int give_interrupt(struct kvm_vp *v)
 		v->run->request_interrupt_window = v->window;
 		return 0;
 	}
-	/* There may be more behind it: look again at the next window. */
-	atomic_store(&v->look, true);
-	v->run->request_interrupt_window = 1;
+	/* What is behind it makes itself known when this one ends. */
 	irq.irq = (unsigned)vector;
 	return ioctl(v->fd, KVM_INTERRUPT, &irq) < 0 ? -errno : 0;
 }
@@ -162,7 +163,7 @@ static bool hypercall(struct kvm_vp *v, struct x86_exit *exit)
 {
 	enum x86_answer answer;
 
-	complete(v);
+	kvm_complete(v);
 	kvm_state_fetch(v);
 	v->state.rip -= HYPERCALL_LENGTH;
 	v->changed = true;
@@ -209,8 +210,10 @@ static bool memory(struct kvm_vp *v, struct x86_exit *exit)
 		answer = v->ops->mmio_read(v->ctx, run->mmio.phys_addr, run->mmio.len, &value);
 		memcpy(run->mmio.data, &value, run->mmio.len);
 	}
-	if (answer == X86_DONE)
+	if (answer == X86_DONE) {
+		v->unfinished = true;
 		return true;
+	}
 	kvm_state_fetch(v);
 	kvm_access_show(v, exit);
 	return false;
@@ -233,6 +236,7 @@ static bool msr(struct kvm_vp *v, struct x86_exit *exit)
 	}
 	run->msr.data = value;
 	run->msr.error = answer == X86_FAULT;
+	v->unfinished = true;
 	return true;
 }
 
@@ -295,6 +299,8 @@ void kvm_run_vp(struct kvm_vp *v, struct x86_exit *exit)
 	for (;;) {
 		atomic_store(&v->in_kvm, true);
 		if (atomic_exchange(&v->stop, false)) {
+			if (v->unfinished)
+				kvm_complete(v);
 			atomic_store(&v->in_kvm, false);
 			swallow_kick();
 			kvm_state_fetch(v);

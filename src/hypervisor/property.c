@@ -192,10 +192,12 @@ static HRESULT check(const struct partition *p, WHV_PARTITION_PROPERTY_CODE code
 {
 	switch (code) {
 	case WHvPartitionPropertyCodeExtendedVmExits:
-		return value->ExtendedVmExits.AsUINT64 & ~capability_exits(&p->info).AsUINT64 ? E_INVALIDARG
-										      : S_OK;
+		return value->ExtendedVmExits.AsUINT64 & ~capability_exits(&p->info).AsUINT64
+			       ? E_INVALIDARG
+			       : S_OK;
 	case WHvPartitionPropertyCodeExceptionExitBitmap:
-		return value->ExceptionExitBitmap & ~capability_exceptions(&p->info) ? E_INVALIDARG : S_OK;
+		return value->ExceptionExitBitmap & ~capability_exceptions(&p->info) ? E_INVALIDARG
+										     : S_OK;
 	case WHvPartitionPropertyCodeX64MsrExitBitmap:
 		return value->X64MsrExitBitmap.AsUINT64 & ~capability_msr_exits().AsUINT64
 			       ? E_INVALIDARG

@@ -13,6 +13,11 @@
 
 /* The longest a thread sleeps at a time, so that a suspended clock cannot strand it. */
 #define SLEEP_MAX_NS 1000000000ull
+/*
+ * Whoever's timer just expired will soon set it anew. The thread looks again after so long: a
+ * deadline behind that needs no system call on the processor's side.
+ */
+#define LINGER_US 100u
 
 void timers_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t ns)
 {
@@ -27,10 +32,11 @@ void timers_futex_wake(_Atomic uint32_t *word)
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-/* The earliest deadline of the vps that execute guest code; those that passed are fired. */
+/* When to look again at the vps that execute guest code; deadlines that passed are fired. */
 static uint64_t scan(struct partition *p)
 {
 	uint64_t earliest = CLOCK_NEVER, now = clock_now(&p->clock);
+	uint64_t linger = now + p->clock.tsc_hz / 1000000u * LINGER_US;
 
 	for (unsigned i = 0; i < p->prop.processor_count; i++) {
 		struct vp *vp = partition_vp(p, i);
@@ -45,10 +51,13 @@ static uint64_t scan(struct partition *p)
 			continue;
 		}
 		/* Unless the vp sets a new one right now, this deadline is dealt with. */
-		if (atomic_compare_exchange_strong(&vp->deadline, &deadline, CLOCK_NEVER))
+		if (atomic_compare_exchange_strong(&vp->deadline, &deadline, CLOCK_NEVER)) {
 			vp_post(vp, VP_EVENT_TIMER);
-		else
+			if (linger < earliest)
+				earliest = linger;
+		} else {
 			earliest = 0;
+		}
 	}
 	return earliest;
 }

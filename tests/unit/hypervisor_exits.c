@@ -99,6 +99,49 @@ static void test_memory(void **state)
 	guest_free(g);
 }
 
+/* A client that does not carry an access out, but goes elsewhere, or starts over. */
+GUEST_PROGRAM(program_detour, "mov $7, %ebx\n"
+			      "mov 0xD0000000, %ebx\n"
+			      "hlt\n"
+			      "1: mov %ebx, %eax\n"
+			      "out %eax, $0x10\n"
+			      "in $0x20, %al\n"
+			      "hlt\n");
+
+static void test_detour(void **state)
+{
+	struct guest *g = GUEST(&plain, program_detour);
+	WHV_RUN_VP_EXIT_CONTEXT exit;
+
+	guest_run(g, 0, &exit);
+	assert_int_equal(exit.ExitReason, WHvRunVpExitReasonMemoryAccess);
+	guest_set(g, 0, WHvX64RegisterRip, GUEST_CODE + 12);
+	assert_int_equal(guest_expect(g, 0, PORT_REPORT), 7);
+	guest_run(g, 0, &exit);
+	assert_int_equal(exit.IoPortAccess.PortNumber, 0x20);
+	guest_set(g, 0, WHvX64RegisterRip, GUEST_CODE);
+	guest_run(g, 0, &exit);
+	assert_int_equal(exit.ExitReason, WHvRunVpExitReasonMemoryAccess);
+	guest_free(g);
+}
+
+static void test_reset_in_the_middle(void **state)
+{
+	struct guest *g = GUEST(&plain, program_detour);
+	WHV_RUN_VP_EXIT_CONTEXT exit;
+
+	guest_run(g, 0, &exit);
+	assert_int_equal(exit.ExitReason, WHvRunVpExitReasonMemoryAccess);
+	assert_int_equal(WHvResetPartition(g->partition), S_OK);
+	assert_int_equal(guest_get(g, 0, WHvX64RegisterRip), 0xFFF0);
+	assert_int_equal(guest_get(g, 0, WHvX64RegisterRbx), 0);
+	guest_start(g);
+	guest_run(g, 0, &exit);
+	assert_int_equal(exit.ExitReason, WHvRunVpExitReasonMemoryAccess);
+	assert_int_equal(guest_get(g, 0, WHvX64RegisterRbx), 7);
+	guest_free(g);
+}
+
 GUEST_PROGRAM(program_cpuid, "mov $0x40000000, %eax\n"
 			     "xor %ecx, %ecx\n"
 			     "cpuid\n"
@@ -410,6 +453,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ports),
 		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_detour),
+		cmocka_unit_test(test_reset_in_the_middle),
 		cmocka_unit_test(test_cpuid),
 		cmocka_unit_test(test_msr_exit),
 		cmocka_unit_test(test_msr_fault),

@@ -96,7 +96,7 @@ static void configure(struct guest *g, const struct guest_options *options)
 	set_property(g, WHvPartitionPropertyCodeExceptionExitBitmap, &p);
 }
 
-static void enter_protected_mode(struct guest *g)
+void guest_start(struct guest *g)
 {
 	static const WHV_REGISTER_NAME names[] = {
 		WHvX64RegisterCr0,
@@ -153,7 +153,7 @@ struct guest *guest_new(
 		S_OK);
 	for (unsigned i = 0; i < g->vps; i++)
 		assert_int_equal(WHvCreateVirtualProcessor(g->partition, i, 0), S_OK);
-	enter_protected_mode(g);
+	guest_start(g);
 	return g;
 }
 

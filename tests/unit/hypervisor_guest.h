@@ -51,6 +51,8 @@ struct guest_options {
 struct guest *guest_new(
 	const struct guest_options *options, const uint8_t *code, const uint8_t *end);
 #define GUEST(options, name) guest_new(options, name, name##_end)
+/* Set the registers of vp 0 as the program wants them, which guest_new() does. */
+void guest_start(struct guest *g);
 void guest_free(struct guest *g);
 /* Run a vp until it does something that is an exit. */
 void guest_run(struct guest *g, unsigned vp, WHV_RUN_VP_EXIT_CONTEXT *exit);
