@@ -110,8 +110,11 @@ static void fxrstor(struct x86_vcpu *c, const struct x86_op *o, uint64_t va)
 /* ---- XSAVE --------------------------------------------------------------------------------------
  */
 
-/* The components that are not in their initial state. */
-static uint64_t in_use(const struct x86_vcpu *c)
+/*
+ * The components that are not in their initial state. Out of line: its image on the stack would
+ * keep an operation's NEXT from being a jump.
+ */
+__attribute__((noinline)) static uint64_t in_use(const struct x86_vcpu *c)
 {
 	const struct x86_fx *fx = &c->s.fx;
 	struct x86_fx init = {0};
