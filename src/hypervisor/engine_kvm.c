@@ -233,8 +233,7 @@ static void written(void *machine, uint64_t gpa, uint64_t size)
 	/* The processor sees writes to memory itself. */
 }
 
-/* ---- Processors -------------------------------------------------------------------------------
- */
+/* ---- Processors ----------------------------------------------------------------------------- */
 
 static void vp_destroy(void *vp)
 {

@@ -18,8 +18,7 @@ typedef uint64_t vec_u __attribute__((vector_size(16), aligned(1)));
 #define REG0	 x86_slot(c, o->r0)
 #define REG1	 x86_slot(c, o->r1)
 
-/* ---- Exceptions -------------------------------------------------------------------------------
- */
+/* ---- Exceptions ----------------------------------------------------------------------------- */
 
 void x86_simd_refuse(struct x86_vcpu *c, const struct x86_op *o)
 {
@@ -75,8 +74,7 @@ __attribute__((noinline)) void x86_simd_checked(
 	memcpy(reg, result, sizeof(result));
 }
 
-/* ---- Memory operands --------------------------------------------------------------------------
- */
+/* ---- Memory operands ------------------------------------------------------------------------ */
 
 void *x86_operand_slow(struct x86_vcpu *c, const struct x86_op *o, uint64_t va, unsigned size)
 {
@@ -119,8 +117,7 @@ void x86_store_masked(struct x86_vcpu *c, const struct x86_op *o, uint64_t va, c
 		NEXT;                                                                              \
 	}
 
-/* ---- Moves ------------------------------------------------------------------------------------
- */
+/* ---- Moves ---------------------------------------------------------------------------------- */
 
 static void store_slow(struct x86_vcpu *c, const struct x86_op *o, uint64_t va)
 {
@@ -306,8 +303,7 @@ static bool emit_movlhps(struct x86_xlate *t)
 	return emit_move_half(t, 1, 0);
 }
 
-/* ---- MXCSR, masked stores ----------------------------------------------------------------------
- */
+/* ---- MXCSR, masked stores ------------------------------------------------------------------- */
 
 static inline void load_mxcsr(struct x86_vcpu *c, const struct x86_op *o, uint64_t va)
 {
@@ -342,8 +338,7 @@ static bool emit_maskmovdqu(struct x86_xlate *t)
 	return true;
 }
 
-/* ---- The commonest integer instructions, without a thunk ---------------------------------------
- */
+/* ---- The commonest integer instructions, without a thunk ------------------------------------ */
 
 #define DIRECT_ASM(insn, to, from)                                                                 \
 	asm("movdqa %0, %%xmm0\n\t" insn " %1, %%xmm0\n\tmovdqa %%xmm0, %0"                        \
@@ -398,8 +393,7 @@ static bool emit_pmovmskb(struct x86_xlate *t)
 	return emit_direct(t, pmovmskb_r, (struct mem_form){NULL, NULL});
 }
 
-/* ---- Everything else, by thunks -----------------------------------------------------------------
- */
+/* ---- Everything else, by thunks ------------------------------------------------------------- */
 
 static inline void run(struct x86_vcpu *c, const struct x86_op *o, void *reg, void *rm, bool fp)
 {
@@ -494,8 +488,7 @@ static bool emit_cmpsd(struct x86_xlate *t)
 	return t->insn.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT ? x86_emit_string(t) : emit_fp(t);
 }
 
-/* ---- What there is ------------------------------------------------------------------------------
- */
+/* ---- What there is -------------------------------------------------------------------------- */
 
 #define M(name) ZYDIS_MNEMONIC_##name
 

@@ -34,8 +34,7 @@ static inline void ready(struct x86_vcpu *c, const struct x86_op *o)
 		x86_raise(c, o, X86_VEC_MF);
 }
 
-/* ---- State from outside ------------------------------------------------------------------------
- */
+/* ---- State from outside --------------------------------------------------------------------- */
 
 void x86_fx_normalise(struct x86_fx *fx)
 {
@@ -81,8 +80,7 @@ void x86_fx_init_x87(struct x86_fx *fx)
 	memset(fx->st, 0, sizeof(fx->st));
 }
 
-/* ---- Arithmetic, loads, stores ------------------------------------------------------------------
- */
+/* ---- Arithmetic, loads, stores -------------------------------------------------------------- */
 
 static void run(struct x86_vcpu *c, const struct x86_op *o, void *mem, struct x86_fx *out)
 {
@@ -149,8 +147,7 @@ X86_OP(x87_reg)
 	NEXT;
 }
 
-/* ---- Control ------------------------------------------------------------------------------------
- */
+/* ---- Control -------------------------------------------------------------------------------- */
 
 static void store_fcw(struct x86_vcpu *c, const struct x86_op *o, uint64_t va)
 {

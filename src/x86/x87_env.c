@@ -22,8 +22,7 @@ static inline unsigned env_size(const struct x86_op *o)
 	return o->x & FORM_32 ? 28 : 14;
 }
 
-/* ---- Tags ---------------------------------------------------------------------------------------
- */
+/* ---- Tags ----------------------------------------------------------------------------------- */
 
 enum tag {
 	TAG_VALID,
@@ -71,8 +70,7 @@ static uint8_t short_tags(uint16_t tags)
 	return ftw;
 }
 
-/* ---- Environments -------------------------------------------------------------------------------
- */
+/* ---- Environments --------------------------------------------------------------------------- */
 
 static void put_env(const struct x86_vcpu *c, const struct x86_op *o, uint8_t *to)
 {
@@ -144,8 +142,7 @@ static void take_env(struct x86_vcpu *c, const struct x86_op *o, const uint8_t *
 	x86_fx_normalise(fx);
 }
 
-/* ---- Instructions -------------------------------------------------------------------------------
- */
+/* ---- Instructions --------------------------------------------------------------------------- */
 
 static void trap_check(struct x86_vcpu *c, const struct x86_op *o)
 {

@@ -33,8 +33,7 @@ static inline unsigned xmm_count(const struct x86_vcpu *c)
 	return c->mode & X86_MODE_64 ? 16 : 8;
 }
 
-/* ---- The legacy region --------------------------------------------------------------------------
- */
+/* ---- The legacy region ---------------------------------------------------------------------- */
 
 static void put_legacy(const struct x86_vcpu *c, const struct x86_op *o, struct x86_fx *to)
 {
@@ -107,8 +106,7 @@ static void fxrstor(struct x86_vcpu *c, const struct x86_op *o, uint64_t va)
 	take_x87(c, o, &image);
 }
 
-/* ---- XSAVE --------------------------------------------------------------------------------------
- */
+/* ---- XSAVE ---------------------------------------------------------------------------------- */
 
 /*
  * The components that are not in their initial state. Out of line: its image on the stack would
