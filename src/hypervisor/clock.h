@@ -41,7 +41,7 @@ int64_t clock_resume(struct clock *c);
 
 static inline uint64_t clock_host(const struct clock *c)
 {
-	return c->fake ? *c->fake : __builtin_ia32_rdtsc();
+	return c->fake ? __atomic_load_n(c->fake, __ATOMIC_RELAXED) : __builtin_ia32_rdtsc();
 }
 
 static inline uint64_t clock_now(const struct clock *c)

@@ -37,11 +37,13 @@ bool partition_claim_vps(struct partition *p)
 		}
 		return false;
 	}
+	pthread_mutex_lock(&p->timers.still);
 	return true;
 }
 
 void partition_release_vps(struct partition *p)
 {
+	pthread_mutex_unlock(&p->timers.still);
 	for (unsigned i = 0; i < VP_MAX; i++) {
 		struct vp *vp = partition_vp(p, i);
 
@@ -64,6 +66,7 @@ struct partition *partition_new(const struct engine *engine)
 		goto no_ports;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_mutex_init(&p->msr_lock, NULL);
+	pthread_mutex_init(&p->timers.still, NULL);
 	properties_init(&p->prop, engine, &p->info);
 	p->magic = PARTITION_MAGIC;
 	return p;
@@ -185,6 +188,7 @@ HRESULT WINAPI WHvDeletePartition(WHV_PARTITION_HANDLE Partition)
 	properties_free(&p->prop);
 	pthread_mutex_destroy(&p->lock);
 	pthread_mutex_destroy(&p->msr_lock);
+	pthread_mutex_destroy(&p->timers.still);
 	free(p);
 	return S_OK;
 }

@@ -138,7 +138,10 @@ struct partition {
 struct partition *partition_from(WHV_PARTITION_HANDLE handle);
 /* The same, but NULL unless it has been set up. */
 struct partition *partition_ready(WHV_PARTITION_HANDLE handle);
-/* Hold the state of all vps; partition.lock is held. False: one runs, none is held. */
+/*
+ * Hold the state of all vps, and the timer thread off the clock; partition.lock is held. False: one
+ * runs, none is held.
+ */
 bool partition_claim_vps(struct partition *p);
 void partition_release_vps(struct partition *p);
 /* For tests: as WHvCreatePartition with an engine of the caller's choice. */

@@ -62,6 +62,23 @@ static uint64_t scan(struct partition *p)
 	return earliest;
 }
 
+/* Fires what is due; returns for how many nanoseconds there is nothing to do. */
+static uint64_t look(struct partition *p)
+{
+	struct timers *t = &p->timers;
+	uint64_t wake, ns = SLEEP_MAX_NS;
+
+	atomic_store(&t->next_wake, 0);
+	wake = scan(p);
+	/* Whoever sets an earlier deadline after this store wakes us; before, we see it. */
+	atomic_store(&t->next_wake, wake);
+	if (scan(p) < wake)
+		return 0;
+	if (wake != CLOCK_NEVER)
+		ns = clock_ns_until(&p->clock, wake);
+	return ns < SLEEP_MAX_NS ? ns : SLEEP_MAX_NS;
+}
+
 static void *timer_main(void *arg)
 {
 	struct partition *p = arg;
@@ -70,17 +87,13 @@ static void *timer_main(void *arg)
 	prctl(PR_SET_TIMERSLACK, 1ul);
 	while (!atomic_load(&t->stop)) {
 		uint32_t word = atomic_load(&t->word);
-		uint64_t wake, ns;
+		uint64_t ns;
 
-		atomic_store(&t->next_wake, 0);
-		wake = scan(p);
-		/* Whoever sets an earlier deadline after this store wakes us; before, we see it. */
-		atomic_store(&t->next_wake, wake);
-		if (scan(p) < wake)
-			continue;
-		ns = wake == CLOCK_NEVER ? SLEEP_MAX_NS : clock_ns_until(&p->clock, wake);
+		pthread_mutex_lock(&t->still);
+		ns = look(p);
+		pthread_mutex_unlock(&t->still);
 		if (ns)
-			timers_futex_wait(&t->word, word, ns < SLEEP_MAX_NS ? ns : SLEEP_MAX_NS);
+			timers_futex_wait(&t->word, word, ns);
 	}
 	return NULL;
 }

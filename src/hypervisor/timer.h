@@ -20,6 +20,7 @@ struct vp;
 struct timers {
 	pthread_t thread;
 	bool running;
+	pthread_mutex_t still; /* held while the thread looks: whoever changes the clock takes it */
 	_Atomic bool stop;
 	_Atomic uint32_t word;	    /* futex: changes to wake the thread */
 	_Atomic uint64_t next_wake; /* partition TSC it sleeps until; 0: awake, about to look */

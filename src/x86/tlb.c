@@ -508,13 +508,13 @@ uint64_t x86_load_slow(struct x86_vcpu *c, const struct x86_op *o, uint64_t va, 
 		return mmio_load(c, o, va, t.gpa, size);
 	switch (size) { /* one access of the natural size: others may be writing */
 	case 1:
-		return *(volatile uint8_t *)t.host;
+		return __atomic_load_n((uint8_t *)t.host, __ATOMIC_RELAXED);
 	case 2:
-		return *(volatile uint16_t *)t.host;
+		return __atomic_load_n((uint16_t *)t.host, __ATOMIC_RELAXED);
 	case 4:
-		return *(volatile uint32_t *)t.host;
+		return __atomic_load_n((uint32_t *)t.host, __ATOMIC_RELAXED);
 	default:
-		return *(volatile uint64_t *)t.host;
+		return __atomic_load_n((uint64_t *)t.host, __ATOMIC_RELAXED);
 	}
 }
 
@@ -535,16 +535,16 @@ void x86_store_slow(
 	}
 	switch (size) {
 	case 1:
-		*(volatile uint8_t *)t.host = (uint8_t)value;
+		__atomic_store_n((uint8_t *)t.host, (uint8_t)value, __ATOMIC_RELAXED);
 		break;
 	case 2:
-		*(volatile uint16_t *)t.host = (uint16_t)value;
+		__atomic_store_n((uint16_t *)t.host, (uint16_t)value, __ATOMIC_RELAXED);
 		break;
 	case 4:
-		*(volatile uint32_t *)t.host = (uint32_t)value;
+		__atomic_store_n((uint32_t *)t.host, (uint32_t)value, __ATOMIC_RELAXED);
 		break;
 	default:
-		*(volatile uint64_t *)t.host = value;
+		__atomic_store_n((uint64_t *)t.host, value, __ATOMIC_RELAXED);
 		break;
 	}
 	if (t.code)

@@ -249,7 +249,7 @@ struct fake_machine *fixture_machine(struct fixture *f)
 
 void fixture_advance_us(struct fixture *f, uint64_t us)
 {
-	f->tsc += us * (FIXTURE_HZ / 1000000);
+	__atomic_fetch_add(&f->tsc, us * (FIXTURE_HZ / 1000000), __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < f->p->prop.processor_count; i++)
 		vp_expire_timers(fixture_vp(f, i));
 }
