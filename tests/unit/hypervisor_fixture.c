@@ -247,9 +247,14 @@ struct fake_machine *fixture_machine(struct fixture *f)
 	return f->p->machine;
 }
 
+void fixture_set_tsc(struct fixture *f, uint64_t tsc)
+{
+	__atomic_store_n(&f->tsc, tsc, __ATOMIC_RELAXED);
+}
+
 void fixture_advance_us(struct fixture *f, uint64_t us)
 {
-	__atomic_fetch_add(&f->tsc, us * (FIXTURE_HZ / 1000000), __ATOMIC_RELAXED);
+	fixture_set_tsc(f, f->tsc + us * (FIXTURE_HZ / 1000000));
 	for (unsigned i = 0; i < f->p->prop.processor_count; i++)
 		vp_expire_timers(fixture_vp(f, i));
 }

@@ -56,6 +56,8 @@ struct vp *fixture_vp(struct fixture *f, unsigned index);
 struct fake_vp *fixture_fake(struct vp *vp);
 struct fake_machine *fixture_machine(struct fixture *f);
 
+/* What the host's TSC says from now on; the timer thread may be reading it. */
+void fixture_set_tsc(struct fixture *f, uint64_t tsc);
 /* Move the clock on and let the vp's timers see it. */
 void fixture_advance_us(struct fixture *f, uint64_t us);
 

@@ -92,7 +92,7 @@ static void test_reference_time(void **state)
 		by_page = (uint64_t)(((unsigned __int128)tsc * page.scale) >> 64) +
 			  (uint64_t)page.offset;
 		assert_int_equal(by_page, fixture_rdmsr(vp, HV_MSR_TIME_REF_COUNT));
-		f->tsc += 7919 * i;
+		fixture_set_tsc(f, f->tsc + 7919 * i);
 	}
 	/* A second is 10^7 units. */
 	assert_int_equal(clock_to_ref(&f->p->clock, FIXTURE_HZ * 1000) / 10000000, 999);
@@ -110,7 +110,7 @@ static void test_suspended_time(void **state)
 	before = fixture_rdmsr(vp, HV_MSR_TIME_REF_COUNT);
 	offset = vp_state(vp)->tsc_offset;
 	assert_int_equal(WHvSuspendPartitionTime(f->p), S_OK);
-	f->tsc += FIXTURE_HZ;
+	fixture_set_tsc(f, f->tsc + FIXTURE_HZ);
 	assert_int_equal(fixture_rdmsr(vp, HV_MSR_TIME_REF_COUNT), before);
 	assert_int_equal(WHvResumePartitionTime(f->p), S_OK);
 	assert_int_equal(fixture_rdmsr(vp, HV_MSR_TIME_REF_COUNT), before);

@@ -232,11 +232,11 @@ static void test_timer_never_early(void **state)
 		uint64_t when = ref(f) + i;
 
 		fixture_wrmsr(vp, COUNT(1), when);
-		f->tsc = vp->deadline - (uint64_t)f->p->clock.tsc_offset - 1;
+		fixture_set_tsc(f, vp->deadline - (uint64_t)f->p->clock.tsc_offset - 1);
 		vp_expire_timers(vp);
 		assert_int_equal(taken(vp), -1);
 		assert_true(ref(f) < when);
-		f->tsc++;
+		fixture_set_tsc(f, f->tsc + 1);
 		vp_expire_timers(vp);
 		assert_int_equal(taken(vp), 0x61);
 		assert_true(ref(f) >= when);
