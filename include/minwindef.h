@@ -30,7 +30,7 @@
 #define CONST const
 #endif
 #define DECLSPEC_ALIGN(n) __attribute__((aligned(n)))
-#define ANYSIZE_ARRAY 1
+#define ANYSIZE_ARRAY	  1
 
 #ifndef FALSE
 #define FALSE 0
@@ -90,7 +90,7 @@ typedef enum _DEVICE_POWER_STATE {
 
 /* An eventfd as a HANDLE and back. Descriptor 0 stays distinguishable from NULL. */
 #define PARTITA_HANDLE_FROM_FD(fd) ((HANDLE)((intptr_t)(fd) + 1))
-#define PARTITA_FD_FROM_HANDLE(h)  ((int)((intptr_t)(h) - 1))
+#define PARTITA_FD_FROM_HANDLE(h)  ((int)((intptr_t)(h)-1))
 
 #ifdef __cplusplus
 #define DEFINE_ENUM_FLAG_OPERATORS(T)                                                              \

@@ -8,21 +8,21 @@
 
 #define SUCCEEDED(hr)	 (((HRESULT)(hr)) >= 0)
 #define FAILED(hr)	 (((HRESULT)(hr)) < 0)
-#define HRESULT_CODE(hr) ((hr) & 0xFFFF)
+#define HRESULT_CODE(hr) ((hr)&0xFFFF)
 
-#define S_OK		((HRESULT)0x00000000u)
-#define S_FALSE		((HRESULT)0x00000001u)
-#define E_NOTIMPL	((HRESULT)0x80004001u)
-#define E_NOINTERFACE	((HRESULT)0x80004002u)
-#define E_POINTER	((HRESULT)0x80004003u)
-#define E_ABORT		((HRESULT)0x80004004u)
-#define E_FAIL		((HRESULT)0x80004005u)
-#define E_UNEXPECTED	((HRESULT)0x8000FFFFu)
-#define E_BOUNDS	((HRESULT)0x8000000Bu)
-#define E_ACCESSDENIED	((HRESULT)0x80070005u)
-#define E_HANDLE	((HRESULT)0x80070006u)
-#define E_OUTOFMEMORY	((HRESULT)0x8007000Eu)
-#define E_INVALIDARG	((HRESULT)0x80070057u)
+#define S_OK	       ((HRESULT)0x00000000u)
+#define S_FALSE	       ((HRESULT)0x00000001u)
+#define E_NOTIMPL      ((HRESULT)0x80004001u)
+#define E_NOINTERFACE  ((HRESULT)0x80004002u)
+#define E_POINTER      ((HRESULT)0x80004003u)
+#define E_ABORT	       ((HRESULT)0x80004004u)
+#define E_FAIL	       ((HRESULT)0x80004005u)
+#define E_UNEXPECTED   ((HRESULT)0x8000FFFFu)
+#define E_BOUNDS       ((HRESULT)0x8000000Bu)
+#define E_ACCESSDENIED ((HRESULT)0x80070005u)
+#define E_HANDLE       ((HRESULT)0x80070006u)
+#define E_OUTOFMEMORY  ((HRESULT)0x8007000Eu)
+#define E_INVALIDARG   ((HRESULT)0x80070057u)
 
 #define ERROR_SUCCESS		     0u
 #define ERROR_FILE_NOT_FOUND	     2u
@@ -46,7 +46,7 @@
 #define FACILITY_WIN32 7
 /* Codes that are already an HRESULT or an NTSTATUS (the ERROR_HV_ ones) pass unchanged. */
 #define HRESULT_FROM_WIN32(x)                                                                      \
-	((HRESULT)(x) <= 0 ? (HRESULT)(x) : (HRESULT)(((x) & 0x0000FFFFu) | 0x80070000u))
+	((HRESULT)(x) <= 0 ? (HRESULT)(x) : (HRESULT)(((x)&0x0000FFFFu) | 0x80070000u))
 
 /* Facility 0x37: the virtualization infrastructure. */
 #define WHV_E_UNKNOWN_CAPABILITY	    ((HRESULT)0x80370300u)

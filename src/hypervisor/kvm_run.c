@@ -11,8 +11,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define HYPERCALL_LENGTH 2u  /* of OUT to KVM_HYPERCALL_PORT */
-#define ACCESSES_MAX	 16u /* of one instruction, as KVM splits them */
+#define HYPERCALL_LENGTH    2u /* of OUT to KVM_HYPERCALL_PORT */
+#define KERNEL_SIGSET_BYTES 8u
+#define ACCESSES_MAX	    16u /* of one instruction, as KVM splits them */
 
 void kvm_kick(struct kvm_vp *v)
 {
@@ -25,10 +26,10 @@ void kvm_kick(struct kvm_vp *v)
  */
 static int prepare_thread(struct kvm_vp *v)
 {
-	struct {
+	union {
 		struct kvm_signal_mask head;
-		uint64_t mask;
-	} __attribute__((packed)) open = {.head = {.len = 8}};
+		uint8_t room[sizeof(struct kvm_signal_mask) + KERNEL_SIGSET_BYTES];
+	} open = {.head = {.len = KERNEL_SIGSET_BYTES}};
 	sigset_t kick, before;
 
 	if (v->signal_blocked && pthread_equal(v->thread, pthread_self()))
@@ -37,7 +38,7 @@ static int prepare_thread(struct kvm_vp *v)
 	sigaddset(&kick, KVM_KICK_SIGNAL);
 	pthread_sigmask(SIG_BLOCK, &kick, &before);
 	sigdelset(&before, KVM_KICK_SIGNAL);
-	memcpy(&open.mask, &before, sizeof(open.mask));
+	memcpy(open.head.sigset, &before, KERNEL_SIGSET_BYTES);
 	v->thread = pthread_self();
 	v->signal_blocked = true;
 	return ioctl(v->fd, KVM_SET_SIGNAL_MASK, &open) < 0 ? -errno : 0;

@@ -26,9 +26,9 @@ static const uint32_t msr_numbers[] = {
 };
 _Static_assert(sizeof(msr_numbers) / 4 == sizeof(((struct kvm_vp *)0)->msrs) / 8, "MSRs");
 
-struct msr_buffer {
+union msr_buffer {
 	struct kvm_msrs head;
-	struct kvm_msr_entry entries[MSR_COUNT];
+	uint8_t room[sizeof(struct kvm_msrs) + MSR_COUNT * sizeof(struct kvm_msr_entry)];
 };
 
 /* The state's own fields, in the order of msr_numbers. */
@@ -145,15 +145,15 @@ static void from_fpu(struct x86_state *s, const struct kvm_fpu *f)
 
 static int fetch_msrs(struct kvm_vp *v)
 {
-	struct msr_buffer b = {.head = {.nmsrs = MSR_COUNT}};
+	union msr_buffer b = {.head = {.nmsrs = MSR_COUNT}};
 
 	for (unsigned i = 0; i < MSR_COUNT; i++)
-		b.entries[i].index = msr_numbers[i];
+		b.head.entries[i].index = msr_numbers[i];
 	if (ioctl(v->fd, KVM_GET_MSRS, &b) < 0)
 		return -errno;
 	for (unsigned i = 0; i < MSR_COUNT; i++) {
-		v->msrs[i] = b.entries[i].data;
-		*msr_field(&v->state, i) = b.entries[i].data;
+		v->msrs[i] = b.head.entries[i].data;
+		*msr_field(&v->state, i) = b.head.entries[i].data;
 	}
 	return 0;
 }
@@ -297,7 +297,7 @@ static int store_debug(struct kvm_vp *v)
 
 static int store_msrs(struct kvm_vp *v)
 {
-	struct msr_buffer b = {0};
+	union msr_buffer b = {0};
 
 	for (unsigned i = 0; i < MSR_COUNT; i++) {
 		uint64_t value = *msr_field(&v->state, i);
@@ -305,8 +305,8 @@ static int store_msrs(struct kvm_vp *v)
 		if (value == v->msrs[i])
 			continue;
 		v->msrs[i] = value;
-		b.entries[b.head.nmsrs].index = msr_numbers[i];
-		b.entries[b.head.nmsrs++].data = value;
+		b.head.entries[b.head.nmsrs].index = msr_numbers[i];
+		b.head.entries[b.head.nmsrs++].data = value;
 	}
 	if (!b.head.nmsrs)
 		return 0;
