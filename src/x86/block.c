@@ -339,7 +339,7 @@ static void op_stale_block(struct x86_vcpu *c, const struct x86_op *o)
 	const char *ops = (const char *)o;
 	const struct x86_block *b = (const void *)(ops - offsetof(struct x86_block, ops));
 
-	c->lin = c->s.scratch[1] + (b->gpa & ~X86_PAGE_MASK);
+	c->lin = *x86_page(c) + (b->gpa & ~X86_PAGE_MASK);
 }
 
 static void block_drop(struct x86_machine *m, struct x86_block *b)

@@ -225,6 +225,12 @@ struct x86_vcpu {
 
 #define X86_REG(c, r, type) (*(type *)((char *)(c) + (r)))
 
+/* X86_R_PAGE, to which operations' offsets are relative. */
+static inline uint64_t *x86_page(const struct x86_vcpu *c)
+{
+	return &X86_REG(c, X86_R_PAGE, uint64_t);
+}
+
 /* FLAGS: fl holds AH of LAHF in its high byte and OF (0 or 1) in its low one. */
 #define X86_FL_CF 0x0100u
 #define X86_FL_PF 0x0400u
@@ -256,12 +262,12 @@ static inline uint64_t x86_rip_mask(const struct x86_vcpu *c)
 
 static inline uint64_t x86_op_rip(const struct x86_vcpu *c, const struct x86_op *o)
 {
-	return (c->s.scratch[1] + o->off - c->cs_base) & x86_rip_mask(c);
+	return (*x86_page(c) + o->off - c->cs_base) & x86_rip_mask(c);
 }
 
 static inline uint64_t x86_op_next_rip(const struct x86_vcpu *c, const struct x86_op *o)
 {
-	return (c->s.scratch[1] + o->off + o->len - c->cs_base) & x86_rip_mask(c);
+	return (*x86_page(c) + o->off + o->len - c->cs_base) & x86_rip_mask(c);
 }
 
 static inline void x86_attend(struct x86_vcpu *c, uint32_t bits)
@@ -309,7 +315,7 @@ static inline __attribute__((always_inline)) void x86_chain(
 	c->instructions += o->n;
 	if (likely(e->lin == lin && e->tag == c->jc_tag &&
 		    !atomic_load_explicit(&c->attention, memory_order_relaxed))) {
-		c->s.scratch[1] = lin & X86_PAGE_MASK;
+		*x86_page(c) = lin & X86_PAGE_MASK;
 		return x86_enter_block(c, e->block);
 	}
 	c->lin = lin;
@@ -328,7 +334,7 @@ static inline __attribute__((always_inline)) void x86_link(
 	c->instructions += o->n;
 	if (likely(b && !atomic_load_explicit(&c->attention, memory_order_relaxed)))
 		return x86_enter_block(c, b);
-	c->lin = c->s.scratch[1] + (int64_t)o->disp;
+	c->lin = *x86_page(c) + (int64_t)o->disp;
 	c->link_from = o;
 }
 
@@ -339,7 +345,7 @@ static inline __attribute__((always_inline)) void x86_link(
 static inline void x86_end_here(struct x86_vcpu *c, const struct x86_op *o)
 {
 	c->instructions += o->n;
-	c->lin = c->s.scratch[1] + o->off + o->len;
+	c->lin = *x86_page(c) + o->off + o->len;
 }
 
 /* x86_end_at - the same, continuing at @rip (an offset in CS as it is now). */

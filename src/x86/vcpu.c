@@ -124,7 +124,7 @@ void x86_vcpu_changed(struct x86_vcpu *c)
 	bool same = c->seen.cr0 == s->cr0 && c->seen.cr3 == s->cr3 && c->seen.cr4 == s->cr4 &&
 		    c->seen.efer == s->efer;
 
-	s->scratch[0] = 0;
+	X86_REG(c, X86_R_ZERO, uint64_t) = 0;
 	s->rflags |= X86_FLAG_1;
 	x86_fx_normalise(&s->fx);
 	x86_set_flags(c, (uint32_t)s->rflags);
@@ -307,7 +307,7 @@ static bool attend(struct x86_vcpu *c, uint32_t attention)
 
 static void execute(struct x86_vcpu *c, struct x86_block *b)
 {
-	c->s.scratch[1] = c->lin & X86_PAGE_MASK;
+	*x86_page(c) = c->lin & X86_PAGE_MASK;
 #if X86_TAIL_CALLS
 	x86_op_function(b->ops)(c, b->ops);
 #else
