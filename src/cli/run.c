@@ -35,7 +35,7 @@ static const char help[] =
 	"  --serial stdio      COM1 is this terminal (the default): Ctrl-A h shows its keys\n"
 	"  --serial file:PATH  COM1 is written to a file\n"
 	"  --serial unix:PATH  COM1 is a socket, for one client at a time\n"
-	"  --engine NAME       software, or auto (the default: the best that can be used here)\n"
+	"  --engine NAME       software, kvm, or auto (the default: software in this version)\n"
 	"  --restart           when the guest resets the machine, start it again\n"
 	"  --invariant-tsc     let the guest rely on its time-stamp counter\n"
 	"  --name NAME         what messages call the machine (default: the kernel's file name)\n"
