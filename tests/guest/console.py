@@ -25,7 +25,6 @@ def modes(session):
 @test("console: Ctrl-A x quits and gives the terminal back")
 def quit_key(context):
     session = echo_guest(context, terminal=True)
-    before = termios.tcgetattr(session.slave)
     session.expect("here", 10)
     context.check(not modes(session)[3] & termios.ICANON, "the terminal is not in raw mode")
     session.send(b"a")
@@ -33,7 +32,7 @@ def quit_key(context):
     session.send(ESCAPE + b"x")
     result = session.wait(5)
     context.check(result.status == 0, f"status {result.status}: {result.errors}")
-    context.check(modes(session) == before, "the terminal was not given back")
+    context.check(modes(session) == session.modes_before, "the terminal was not given back")
 
 
 @test("console: Ctrl-A h helps, Ctrl-A Ctrl-A sends itself")
@@ -53,12 +52,11 @@ def other_keys(context):
 def terminal_after_signals(context):
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGSEGV, signal.SIGABRT):
         session = echo_guest(context, terminal=True)
-        before = termios.tcgetattr(session.slave)
-        session.expect("here", 10)
+            session.expect("here", 10)
         session.process.send_signal(number)
         result = session.wait(5)
         context.check(result.status == -number, f"status {result.status} after signal {number}")
-        context.check(modes(session) == before, f"not given back after signal {number}")
+        context.check(modes(session) == session.modes_before, f"not given back after signal {number}")
 
 
 @test("console: pipes carry every byte, Ctrl-A too, and their end ends nothing")

@@ -87,6 +87,7 @@ class Session:
         self.errors = tempfile.TemporaryFile()
         if terminal:
             self.terminal, slave = pty.openpty()
+            self.modes_before = termios.tcgetattr(slave)
             self.process = subprocess.Popen(command, stdin=slave, stdout=slave,
                                             stderr=self.errors, start_new_session=True,
                                             preexec_fn=lambda: own_terminal(slave))
