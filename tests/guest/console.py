@@ -52,11 +52,12 @@ def other_keys(context):
 def terminal_after_signals(context):
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGSEGV, signal.SIGABRT):
         session = echo_guest(context, terminal=True)
-            session.expect("here", 10)
+        session.expect("here", 10)
         session.process.send_signal(number)
         result = session.wait(5)
         context.check(result.status == -number, f"status {result.status} after signal {number}")
-        context.check(modes(session) == session.modes_before, f"not given back after signal {number}")
+        context.check(modes(session) == session.modes_before,
+                      f"not given back after signal {number}")
 
 
 @test("console: pipes carry every byte, Ctrl-A too, and their end ends nothing")
