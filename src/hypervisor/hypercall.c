@@ -165,8 +165,10 @@ static enum hv_status run(struct hypercall *h, struct x86_state *s, const struct
 	}
 	h->header = info->header;
 	status = check_control(info, h);
-	if (status == HV_STATUS_SUCCESS)
-		status = check_output(h, info, c);
+	if (status != HV_STATUS_SUCCESS)
+		return status;
+	h->rep_done = h->rep_start;
+	status = check_output(h, info, c);
 	if (status == HV_STATUS_SUCCESS)
 		status = fetch_input(h, info, s, c);
 	if (status == HV_STATUS_SUCCESS)
@@ -185,7 +187,7 @@ static void store_result(
 		return;
 	}
 	s->gpr[X86_RAX] = result;
-	if (h->rep_count)
+	if (h->rep_done)
 		s->gpr[X86_RCX] = (h->control & ~HV_CALL_START_MASK) | (uint64_t)h->rep_done << 48;
 }
 
@@ -222,7 +224,7 @@ enum x86_answer hypercall_dispatch(struct vp *vp)
 	h.control = c.control;
 	h.rep_count = HV_CALL_REP_COUNT(c.control);
 	h.rep_start = HV_CALL_REP_START(c.control);
-	h.rep_done = h.rep_start;
+	h.rep_done = 0;
 	h.var_header = HV_CALL_VARHEAD(c.control) * 8;
 	h.header = 0;
 	h.to_client = false;

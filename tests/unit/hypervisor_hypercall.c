@@ -82,8 +82,8 @@ static void test_illegal_environments(void **state)
 static void test_bad_control(void **state)
 {
 	struct fixture *f = fixture_ready(2);
+	struct x86_state *s = ready_to_call(f, 0);
 
-	ready_to_call(f, 0);
 	assert_int_equal(call(f, 0x7777, INPUT, 0), HV_STATUS_INVALID_HYPERCALL_CODE);
 	assert_int_equal(call(f, HV_CALL_LONG_SPIN_WAIT | FAST | 1ull << 27, 0, 0),
 		HV_STATUS_INVALID_HYPERCALL_INPUT);
@@ -98,8 +98,13 @@ static void test_bad_control(void **state)
 		HV_STATUS_INVALID_HYPERCALL_INPUT);
 	/* A rep call without reps, or that starts behind its end. */
 	assert_int_equal(call(f, HV_CALL_FLUSH_LIST, INPUT, 0), HV_STATUS_INVALID_HYPERCALL_INPUT);
-	assert_int_equal((uint16_t)call(f, HV_CALL_FLUSH_LIST | REPS(2, 2), INPUT, 0),
+	assert_int_equal(call(f, HV_CALL_FLUSH_LIST | REPS(2, 2), INPUT, 0),
 		HV_STATUS_INVALID_HYPERCALL_INPUT);
+	/* None of them has done any rep, wherever it was to start. */
+	assert_int_equal(call(f, 0x7777 | REPS(2, 1), INPUT, 0), HV_STATUS_INVALID_HYPERCALL_CODE);
+	assert_int_equal(call(f, HV_CALL_LONG_SPIN_WAIT | FAST | REPS(0, 1), 0, 0),
+		HV_STATUS_INVALID_HYPERCALL_INPUT);
+	assert_int_equal(s->gpr[X86_RCX], HV_CALL_LONG_SPIN_WAIT | FAST | REPS(0, 1));
 	fixture_free(f);
 }
 
