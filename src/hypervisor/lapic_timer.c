@@ -96,9 +96,8 @@ uint32_t lapic_timer_current(const struct vp *vp)
 		left = a->timer_period - (now - a->timer_deadline) % a->timer_period;
 	else
 		return 0;
-	return (uint32_t)((unsigned __int128)left * p->prop.interrupt_frequency /
-			  p->clock.tsc_hz) >>
-	       divide_shift(a);
+	return (uint32_t)((unsigned __int128)left * p->prop.interrupt_frequency / p->clock.tsc_hz >>
+			  divide_shift(a));
 }
 
 void lapic_timer_expire(struct vp *vp, uint64_t now)

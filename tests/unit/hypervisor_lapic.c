@@ -355,6 +355,9 @@ static void test_timer_one_shot(void **state)
 	lapic_end(vp);
 	fixture_advance_us(f, 5000);
 	assert_false(requested(vp, 0x50));
+	reg_write(vp, APIC_TIMER_DIVIDE, 0xA); /* by 128: more undivided ticks than 32 bits */
+	reg_write(vp, APIC_TIMER_INITIAL, 0xFFFFFFFF);
+	assert_int_equal(reg_read(vp, APIC_TIMER_CURRENT), 0xFFFFFFFF);
 	reg_write(vp, APIC_TIMER_DIVIDE, 0x3); /* by 16 */
 	reg_write(vp, APIC_TIMER_INITIAL, 200000);
 	fixture_advance_us(f, 15999);
