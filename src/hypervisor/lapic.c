@@ -109,6 +109,11 @@ uint32_t lapic_priority(const struct vp *vp)
 	return (tpr & 0xF0) >= in_service ? tpr : in_service;
 }
 
+bool lapic_requested(const struct vp *vp)
+{
+	return highest(vp->lapic.irr) >= 0;
+}
+
 int lapic_pending(const struct vp *vp)
 {
 	int vector = highest(vp->lapic.irr);

@@ -99,6 +99,8 @@ bool lapic_enabled(const struct vp *vp);
 bool lapic_post(struct vp *vp, uint8_t vector, bool level);
 /* Any thread: the highest requested vector above the processor's priority, or -1. */
 int lapic_pending(const struct vp *vp);
+/* Any thread: is any vector requested, whatever its priority? */
+bool lapic_requested(const struct vp *vp);
 /* Any thread: the processor priority. */
 uint32_t lapic_priority(const struct vp *vp);
 /* Owner: move the vector that lapic_pending() says into service; -1: none. */

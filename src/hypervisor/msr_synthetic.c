@@ -47,10 +47,15 @@ static uint32_t needed_privilege(uint32_t msr)
 	}
 }
 
-/* The virtual processor idle sleep state: until an interrupt is requested, RFLAGS.IF or not. */
+/*
+ * The virtual processor idle sleep state: until an interrupt is requested, whatever RFLAGS.IF and the
+ * processor's priority say. Linux waits for spinlocks so, also in interrupt handlers and before it
+ * has enabled its local APIC. The interrupt that is to end that wait would be lost at a disabled
+ * APIC, so there the processor does not sleep.
+ */
 static void enter_idle(struct vp *vp)
 {
-	if (lapic_pending(vp) >= 0)
+	if (!lapic_enabled(vp) || lapic_requested(vp))
 		return;
 	vp->idle_suspend = true;
 	vp->engine->vp_stop(vp->engine_vp);

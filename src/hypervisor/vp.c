@@ -295,7 +295,7 @@ static bool should_wake(struct vp *vp)
 	if (vp->interruption.InterruptionPending || vp->exception_event.EventPending)
 		return true;
 	if (vp->idle_suspend)
-		return lapic_pending(vp) >= 0 || vp->extint_pending;
+		return lapic_requested(vp) || vp->extint_pending;
 	s = vp_state(vp);
 	return (s->rflags & X86_FLAG_IF) && (lapic_pending(vp) >= 0 || vp->extint_pending);
 }

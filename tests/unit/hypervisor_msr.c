@@ -175,6 +175,33 @@ static void test_guest_idle(void **state)
 	fixture_free(f);
 }
 
+/* In the handler of an interrupt, another of its priority cannot be taken but must end the wait. */
+static void test_guest_idle_in_handler(void **state)
+{
+	struct fixture *f = fixture_ready(1);
+	struct vp *vp = fixture_vp(f, 0);
+
+	lapic_mmio_write(vp, APIC_BASE_DEFAULT + APIC_SVR * 16, 4, 0x1FF);
+	lapic_post(vp, 0xF3, false);
+	assert_int_equal(lapic_take(vp), 0xF3);
+	lapic_post(vp, 0xF7, false);
+	assert_int_equal(lapic_pending(vp), -1);
+	fixture_rdmsr(vp, HV_MSR_GUEST_IDLE);
+	assert_false(vp->idle_suspend);
+	fixture_free(f);
+}
+
+/* An interrupt sent to a disabled APIC is lost: nothing would end the wait. */
+static void test_guest_idle_without_apic(void **state)
+{
+	struct fixture *f = fixture_ready(1);
+	struct vp *vp = fixture_vp(f, 0);
+
+	fixture_rdmsr(vp, HV_MSR_GUEST_IDLE);
+	assert_false(vp->idle_suspend);
+	fixture_free(f);
+}
+
 static void test_privileges(void **state)
 {
 	WHV_SYNTHETIC_PROCESSOR_FEATURES few = {
@@ -452,6 +479,8 @@ int main(void)
 		cmocka_unit_test(test_reference_time_property),
 		cmocka_unit_test(test_apic_msrs),
 		cmocka_unit_test(test_guest_idle),
+		cmocka_unit_test(test_guest_idle_in_handler),
+		cmocka_unit_test(test_guest_idle_without_apic),
 		cmocka_unit_test(test_privileges),
 		cmocka_unit_test(test_no_hypervisor),
 		cmocka_unit_test(test_hypervisor_leaves),
