@@ -270,9 +270,9 @@ void console_throttle(struct console *c)
 	output_throttle(c->output);
 }
 
-void console_hurry(struct console *c)
+void console_hurry(struct console *c, bool hurry)
 {
-	output_hurry(c->output);
+	output_hurry(c->output, hurry);
 }
 
 void console_room(struct console *c)

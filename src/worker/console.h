@@ -9,6 +9,7 @@
 #ifndef PARTITA_WORKER_CONSOLE_H
 #define PARTITA_WORKER_CONSOLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,8 +39,11 @@ void console_destroy(struct console *c);
 void console_put(struct console *c, uint8_t byte);
 /* console_throttle - after bytes from the guest, with no lock held: wait for a slow reader. */
 void console_throttle(struct console *c);
-/* console_hurry - the machine ends: wait for no reader any more. Any thread. */
-void console_hurry(struct console *c);
+/*
+ * console_hurry - the machine ends: wait for no reader any more; with @hurry false it starts again.
+ * Any thread.
+ */
+void console_hurry(struct console *c, bool hurry);
 /* console_room - the port takes input again. Any thread. */
 void console_room(struct console *c);
 

@@ -31,7 +31,7 @@ void machine_stop(struct machine *m, enum machine_end end)
 
 	if (!atomic_compare_exchange_strong(&m->end, &running, end))
 		return;
-	console_hurry(m->console);
+	console_hurry(m->console, true);
 	for (unsigned i = 0; i < m->config->processors; i++)
 		WHvCancelRunVirtualProcessor(m->partition, i, 0);
 	loop_quit(m->loop);
@@ -265,6 +265,7 @@ static int run_once(struct machine *m)
 	int err;
 
 	atomic_store(&m->end, MACHINE_RUNNING);
+	console_hurry(m->console, false);
 	err = vp_start_all(m);
 	if (!err)
 		err = loop_run(m->loop);

@@ -211,9 +211,9 @@ void output_throttle(struct output *o)
 	pthread_mutex_unlock(&o->writing);
 }
 
-void output_hurry(struct output *o)
+void output_hurry(struct output *o, bool hurry)
 {
-	o->hurry = true;
+	o->hurry = hurry;
 }
 
 void output_flush(struct output *o)

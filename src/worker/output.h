@@ -7,6 +7,7 @@
 #ifndef PARTITA_WORKER_OUTPUT_H
 #define PARTITA_WORKER_OUTPUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,8 +35,9 @@ void output_put(struct output *o, uint8_t byte);
  * few thousand bytes, when it holds nothing that others need: what does not fit is lost.
  */
 void output_throttle(struct output *o);
-/* output_hurry - from now on nobody is to wait. Any thread. */
-void output_hurry(struct output *o);
+/* output_hurry - from now on nobody is to wait, or (hurry false) waiting is in order again. Any
+ * thread. */
+void output_hurry(struct output *o, bool hurry);
 /* output_flush - write all that is buffered; gives up after a second in which nobody read. */
 void output_flush(struct output *o);
 

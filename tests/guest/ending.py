@@ -84,3 +84,15 @@ def signals(context, words):
             result = session.wait(5)
             context.check(not crashed(result.status), result.errors)
             check_status(context, result, -number)
+
+
+@test("ending: --stats leaves figures")
+def stats(context):
+    figures = context.folder / "figures"
+    result = context.run("--kernel", context.assemble("multiboot"), "--memory", "16M",
+                         "--processors", 3, "--stats", figures, deadline=20)
+    check_status(context, result, 0)
+    values = dict(line.split() for line in figures.read_text().splitlines())
+    context.check(values.get("processors") == "3" and values.get("memory_bytes") == str(16 << 20)
+                  and int(values.get("exits", 0)) > 10 and 0 < float(values.get("seconds", 0)) < 20,
+                  f"figures: {values}")

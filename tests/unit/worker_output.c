@@ -117,7 +117,7 @@ static void hurry_ends_the_wait(void **state)
 
 	output_connect(f->output, f->pipe[1]);
 	pthread_create(&producer, NULL, produce, f); /* blocks: nobody reads */
-	output_hurry(f->output);
+	output_hurry(f->output, true);
 	pthread_join(producer, NULL);
 }
 
