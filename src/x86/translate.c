@@ -304,6 +304,25 @@ struct window {
 	uint8_t copy[INSN_BYTES]; /* the instruction's bytes, read once */
 };
 
+/*
+ * Copies bytes that other processors may be writing. The processor fetches aligned words whole, so
+ * that code changed by one aligned store is seen either old or new: so does this. (Guest pages are
+ * aligned, thus the words around [@from, @from + @n) are theirs too.)
+ */
+static void fetch(uint8_t *to, const uint8_t *from, unsigned n)
+{
+	while (n) {
+		unsigned skip = (uintptr_t)from % sizeof(uint64_t);
+		unsigned here = sizeof(uint64_t) - skip < n ? sizeof(uint64_t) - skip : n;
+		uint64_t word = __atomic_load_n((const uint64_t *)(from - skip), __ATOMIC_RELAXED);
+
+		memcpy(to, (const uint8_t *)&word + skip, here);
+		to += here;
+		from += here;
+		n -= here;
+	}
+}
+
 /* Copies the bytes at @at from the block's start; returns how many there are. */
 static unsigned window_read(struct window *w, unsigned at)
 {
@@ -312,10 +331,9 @@ static unsigned window_read(struct window *w, unsigned at)
 
 	if (there > w->more_len)
 		there = w->more_len;
-	for (unsigned i = 0; i < here; i++)
-		w->copy[i] = __atomic_load_n(&w->host[at + i], __ATOMIC_RELAXED);
-	for (unsigned i = 0; i < there; i++)
-		w->copy[here + i] = __atomic_load_n(&w->more[i], __ATOMIC_RELAXED);
+	fetch(w->copy, w->host + at, here);
+	if (there)
+		fetch(w->copy + here, w->more, there);
 	return here + there;
 }
 
