@@ -1,0 +1,77 @@
+/*
+ * file.h - the room's files: an open image file, as the formats see it.
+ *
+ * Everything that the room writes to an image goes through here, so that a recorder sees each
+ * write, flush, zeroing and change of length in the order in which they begin and end: that is what
+ * the power cut tests replay. Functions block, return 0 or a negative errno, and may be called from
+ * any thread. Asynchronous reads and writes of data are the queue's (queue.h).
+ */
+#ifndef PARTITA_DISK_FILE_H
+#define PARTITA_DISK_FILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "disk/disk.h"
+
+/* What a recorder is told. A flush covers the changes that ended before it began. */
+enum disk_event { DISK_EVENT_WRITE, DISK_EVENT_ZERO, DISK_EVENT_LENGTH, DISK_EVENT_FLUSH };
+
+/*
+ * began() returns an identity that ended() gets; @iov has the bytes of a write (NULL otherwise);
+ * @offset is the new length for DISK_EVENT_LENGTH. Called from any thread, many at once. @path
+ * tells the files of a chain apart.
+ */
+struct disk_recorder {
+	uint64_t (*began)(void *ctx, const char *path, enum disk_event event, uint64_t offset,
+		uint64_t length, const struct iovec *iov, unsigned n_iov);
+	void (*ended)(void *ctx, uint64_t id, int result);
+	void *ctx;
+};
+
+struct disk_file {
+	int fd;
+	bool writable;
+	bool direct; /* O_DIRECT: the functions below bounce what is not aligned */
+	char *path;
+	const struct disk_recorder *recorder; /* NULL: none */
+	_Atomic uint64_t size;		      /* bytes; kept by write, set_size */
+};
+
+/*
+ * disk_file_open - take @fd, which is then the file's, and its length. disk_file_close() does not
+ * flush. disk_file_open_path() opens first, as the options say, and locks (-EBUSY).
+ */
+int disk_file_open(struct disk_file *f, int fd, const char *path, bool writable, bool direct,
+	const struct disk_recorder *recorder);
+int disk_file_open_path(struct disk_file *f, const char *path,
+	const struct disk_open_options *options, bool writable);
+void disk_file_close(struct disk_file *f);
+
+/* disk_file_read - all of it: -EIO when the file ends before @length bytes. */
+int disk_file_read(struct disk_file *f, void *buffer, uint64_t length, uint64_t offset);
+/* disk_file_read_some - what there is; bytes behind the end are zeros. */
+int disk_file_read_some(struct disk_file *f, void *buffer, uint64_t length, uint64_t offset);
+int disk_file_readv(struct disk_file *f, const struct iovec *iov, unsigned n, uint64_t offset);
+int disk_file_write(struct disk_file *f, const void *buffer, uint64_t length, uint64_t offset);
+int disk_file_writev(struct disk_file *f, const struct iovec *iov, unsigned n, uint64_t offset);
+/* disk_file_flush - durable: everything written before, and the file's length. */
+int disk_file_flush(struct disk_file *f);
+/* disk_file_set_size - longer (with zeros) or shorter. */
+int disk_file_set_size(struct disk_file *f, uint64_t size);
+/*
+ * disk_file_zero - the range, inside the file, reads as zeros. @release: its space is given back
+ * where the file system can. Falls back to writing zeros.
+ */
+int disk_file_zero(struct disk_file *f, uint64_t offset, uint64_t length, bool release);
+/* disk_file_allocate - take space for the range (fallocate), extending the file when needed. */
+int disk_file_allocate(struct disk_file *f, uint64_t offset, uint64_t length);
+/*
+ * disk_file_hole - the run from @offset, at most to @end, that is a hole of the sparse file
+ * (*@hole) or not. Returns its length in bytes or a negative errno; a file system that cannot tell
+ * has no holes.
+ */
+int64_t disk_file_hole(struct disk_file *f, uint64_t offset, uint64_t end, bool *hole);
+
+#endif
