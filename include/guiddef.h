@@ -30,9 +30,11 @@ static inline BOOL IsEqualGUID_(const GUID *a, const GUID *b)
 #endif
 
 /* As in the SDK: defines the constant where INITGUID is set, declares it elsewhere. */
-#ifdef INITGUID
-#define DEFINE_GUID(name, l, w1, w2, b1, b2, b3, b4, b5, b6, b7, b8)                               \
+#define PARTITA_GUID_CONSTANT(name, l, w1, w2, b1, b2, b3, b4, b5, b6, b7, b8)                     \
+	extern const GUID name __attribute__((weak));                                              \
 	const GUID name = {l, w1, w2, {b1, b2, b3, b4, b5, b6, b7, b8}}
+#ifdef INITGUID
+#define DEFINE_GUID PARTITA_GUID_CONSTANT
 #else
 #define DEFINE_GUID(name, l, w1, w2, b1, b2, b3, b4, b5, b6, b7, b8) extern const GUID name
 #endif

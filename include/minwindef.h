@@ -4,7 +4,8 @@
  *
  * What differs by nature:
  * - the calling convention is the platform's own: WINAPI and CALLBACK are empty;
- * - an event HANDLE is an eventfd(2) descriptor, cast: see PARTITA_HANDLE_FROM_FD.
+ * - an event HANDLE is an eventfd(2) descriptor, cast: see PARTITA_HANDLE_FROM_FD. Events are made,
+ *   waited for and closed by the functions of winbase.h, or by eventfd(2), poll(2) and close(2).
  */
 #ifndef PARTITA_MINWINDEF_H
 #define PARTITA_MINWINDEF_H
@@ -46,13 +47,14 @@ typedef int64_t INT64, LONGLONG, LONG64;
 typedef uint8_t UINT8, UCHAR, BYTE, BOOLEAN, *PUCHAR, *PBYTE;
 typedef uint16_t UINT16, USHORT, WORD, *PUSHORT;
 typedef uint32_t UINT32, UINT, ULONG, DWORD, *PUINT32, *PULONG, *PDWORD;
-typedef uint64_t UINT64, ULONGLONG, ULONG64, DWORD64, *PUINT64;
+typedef uint64_t UINT64, ULONGLONG, ULONG64, DWORD64, *PUINT64, *PULONG64;
 typedef intptr_t INT_PTR, LONG_PTR;
 typedef uintptr_t UINT_PTR, ULONG_PTR, DWORD_PTR, SIZE_T;
 typedef char CHAR, *PSTR, *LPSTR;
 typedef const char *PCSTR, *LPCSTR;
 typedef void *PVOID, *LPVOID, *HANDLE, **PHANDLE;
 typedef const void *LPCVOID;
+typedef PVOID PSECURITY_DESCRIPTOR;
 typedef LONG HRESULT, NTSTATUS;
 
 /* UTF-16 code units: string constants are written u"...". */

@@ -1,6 +1,7 @@
 /*
  * windows.h - lets a program that was written against the SDK include what it always included.
- * It holds base types and result codes only; there is no Win32 here.
+ * It holds base types, result codes, and the few functions that handles need; there is no other
+ * Win32 here.
  */
 #ifndef PARTITA_WINDOWS_H
 #define PARTITA_WINDOWS_H
@@ -8,5 +9,6 @@
 #include <minwindef.h>
 #include <guiddef.h>
 #include <winerror.h>
+#include <winbase.h>
 
 #endif

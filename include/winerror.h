@@ -24,29 +24,49 @@
 #define E_OUTOFMEMORY  ((HRESULT)0x8007000Eu)
 #define E_INVALIDARG   ((HRESULT)0x80070057u)
 
-#define ERROR_SUCCESS		  0u
-#define ERROR_FILE_NOT_FOUND	  2u
-#define ERROR_PATH_NOT_FOUND	  3u
-#define ERROR_ACCESS_DENIED	  5u
-#define ERROR_INVALID_HANDLE	  6u
-#define ERROR_NOT_ENOUGH_MEMORY	  8u
-#define ERROR_INVALID_DATA	  13u
-#define ERROR_WRITE_PROTECT	  19u
-#define ERROR_GEN_FAILURE	  31u
-#define ERROR_SHARING_VIOLATION	  32u
-#define ERROR_NOT_SUPPORTED	  50u
-#define ERROR_FILE_EXISTS	  80u
-#define ERROR_INVALID_PARAMETER	  87u
-#define ERROR_DISK_FULL		  112u
-#define ERROR_INSUFFICIENT_BUFFER 122u
-#define ERROR_ALREADY_EXISTS	  183u
-#define ERROR_MORE_DATA		  234u
-#define ERROR_OPERATION_ABORTED	  995u
-#define ERROR_IO_INCOMPLETE	  996u
-#define ERROR_IO_PENDING	  997u
-#define ERROR_NOT_FOUND		  1168u
-#define ERROR_FILE_CORRUPT	  1392u
-#define ERROR_INVALID_STATE	  5023u
+#define ERROR_SUCCESS		      0u
+#define ERROR_INVALID_FUNCTION	      1u
+#define ERROR_FILE_NOT_FOUND	      2u
+#define ERROR_PATH_NOT_FOUND	      3u
+#define ERROR_TOO_MANY_OPEN_FILES     4u
+#define ERROR_ACCESS_DENIED	      5u
+#define ERROR_INVALID_HANDLE	      6u
+#define ERROR_NOT_ENOUGH_MEMORY	      8u
+#define ERROR_INVALID_DATA	      13u
+#define ERROR_WRITE_PROTECT	      19u
+#define ERROR_NOT_READY		      21u
+#define ERROR_CRC		      23u
+#define ERROR_WRITE_FAULT	      29u
+#define ERROR_READ_FAULT	      30u
+#define ERROR_GEN_FAILURE	      31u
+#define ERROR_SHARING_VIOLATION	      32u
+#define ERROR_NOT_SUPPORTED	      50u
+#define ERROR_DEV_NOT_EXIST	      55u
+#define ERROR_FILE_EXISTS	      80u
+#define ERROR_INVALID_PARAMETER	      87u
+#define ERROR_DISK_FULL		      112u
+#define ERROR_INSUFFICIENT_BUFFER     122u
+#define ERROR_INVALID_NAME	      123u
+#define ERROR_BUSY		      170u
+#define ERROR_ALREADY_EXISTS	      183u
+#define ERROR_FILENAME_EXCED_RANGE    206u
+#define ERROR_MORE_DATA		      234u
+#define WAIT_TIMEOUT		      258u
+#define ERROR_NO_MORE_ITEMS	      259u
+#define ERROR_ARITHMETIC_OVERFLOW     534u
+#define ERROR_UNSUPPORTED_COMPRESSION 618u
+#define ERROR_FILE_SYSTEM_LIMITATION  665u
+#define ERROR_OPERATION_ABORTED	      995u
+#define ERROR_IO_INCOMPLETE	      996u
+#define ERROR_IO_PENDING	      997u
+#define ERROR_IO_DEVICE		      1117u
+#define ERROR_NOT_FOUND		      1168u
+#define ERROR_CANCELLED		      1223u
+#define ERROR_PRIVILEGE_NOT_HELD      1314u
+#define ERROR_FILE_CORRUPT	      1392u
+#define ERROR_TIMEOUT		      1460u
+#define ERROR_INVALID_STATE	      5023u
+#define ERROR_FILE_ENCRYPTED	      6002u
 
 /* Facility 0x35: the hypervisor. */
 #define ERROR_HV_INVALID_PARAMETER   0xC0350005u
@@ -57,6 +77,7 @@
 #define ERROR_HV_INVALID_DEVICE_ID   0xC0350057u
 
 /* Facility 0x3A: virtual disks. */
+#define ERROR_QUERY_STORAGE_ERROR			   0x803A0001u
 #define ERROR_VHD_DRIVE_FOOTER_MISSING			   0xC03A0001u
 #define ERROR_VHD_DRIVE_FOOTER_CHECKSUM_MISMATCH	   0xC03A0002u
 #define ERROR_VHD_DRIVE_FOOTER_CORRUPT			   0xC03A0003u
@@ -102,7 +123,8 @@
 #define ERROR_VHD_MISSING_CHANGE_TRACKING_INFORMATION	   0xC03A0030u
 
 #define FACILITY_WIN32 7
-/* Codes that are already an HRESULT or an NTSTATUS (the ERROR_HV_ ones) pass unchanged. */
+/* Codes that are already an HRESULT or an NTSTATUS (the ERROR_HV_ and ERROR_VHD_ ones) pass
+ * unchanged. */
 #define HRESULT_FROM_WIN32(x)                                                                      \
 	((HRESULT)(x) <= 0 ? (HRESULT)(x) : (HRESULT)(((x)&0x0000FFFFu) | 0x80070000u))
 
