@@ -223,13 +223,17 @@ int disk_zero(struct disk *d, uint64_t offset, uint64_t length);
 
 /* ---- Where the contents are ------------------------------------------------------------------ */
 
-enum disk_where { DISK_ZEROS, DISK_DATA };
+enum disk_where {
+	DISK_ZEROS, /* reads as zeros, and no file holds them */
+	DISK_DATA,
+	DISK_BELOW, /* left to a parent that was not asked */
+};
 
 /*
- * disk_extent - the run of bytes from @offset, at most up to @end, that is data or reads as zeros
- * because nothing holds it. @depth: 0 counts what this image alone holds (the rest is DISK_ZEROS);
- * otherwise how many images of the chain are asked, UINT_MAX: all. Returns the run's length in
- * bytes, or a negative errno.
+ * disk_extent - what the run of bytes from @offset, at most up to @end, is. @depth: how many
+ * parents are asked: 0 this image alone, UINT_MAX the whole chain (which leaves nothing to
+ * DISK_BELOW). An image that ends before its child has zeros there, whatever is below it. Returns
+ * the run's length in bytes, or a negative errno.
  */
 int64_t disk_extent(
 	struct disk *d, uint64_t offset, uint64_t end, unsigned depth, enum disk_where *where);
