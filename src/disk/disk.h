@@ -45,6 +45,12 @@ struct disk_problem {
 uint32_t disk_problem_win32(const struct disk_problem *p, int err);
 /* disk_problem_text - the noted line, or one made of @path and @err. Valid as long as @p. */
 const char *disk_problem_text(struct disk_problem *p, const char *path, int err);
+/*
+ * disk_problem_say - note the first problem: the Win32 code that fits @err, and a line made of @path
+ * and @format. Returns @err. @p may be NULL.
+ */
+int disk_problem_say(struct disk_problem *p, const char *path, int err, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
 
 /* ---- The engine: threads and queues ---------------------------------------------------------- */
 

@@ -57,20 +57,37 @@ const char *disk_problem_text(struct disk_problem *p, const char *path, int err)
 	return p->text;
 }
 
-int disk_problem_note(struct disk_problem *p, const struct disk_file *f, int err, uint32_t win32,
-	const char *format, ...)
+static int note(struct disk_problem *p, const char *path, int err, uint32_t win32,
+	const char *format, va_list ap)
 {
-	size_t n;
-	va_list ap;
+	int n;
 
 	if (!p || p->win32)
 		return err;
 	p->win32 = win32;
-	n = snprintf(p->text, sizeof(p->text), "%s: ", f->path);
-	if (n < sizeof(p->text)) {
-		va_start(ap, format);
+	n = snprintf(p->text, sizeof(p->text), "%s: ", path);
+	if (n > 0 && (size_t)n < sizeof(p->text))
 		vsnprintf(p->text + n, sizeof(p->text) - n, format, ap);
-		va_end(ap);
-	}
+	return err;
+}
+
+int disk_problem_note(struct disk_problem *p, const struct disk_file *f, int err, uint32_t win32,
+	const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	note(p, f->path, err, win32, format, ap);
+	va_end(ap);
+	return err;
+}
+
+int disk_problem_say(struct disk_problem *p, const char *path, int err, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	note(p, path, err, disk_problem_win32(NULL, err), format, ap);
+	va_end(ap);
 	return err;
 }
