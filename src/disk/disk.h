@@ -184,7 +184,7 @@ struct disk_request {
 	/* Bytes, multiples of the logical sector; the range must lie inside the disk, else -ENOSPC.
 	 */
 	uint64_t offset, length;
-	const struct iovec *iov; /* the caller's pages, which together hold @length bytes */
+	const struct iovec *iov; /* the caller's pages, together at least @length bytes */
 	unsigned n_iov;
 	void (*done)(struct disk_request *r); /* may submit, also @r again */
 	int result;			      /* 0 or a negative errno */
