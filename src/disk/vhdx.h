@@ -82,12 +82,17 @@ struct vhdx {
 	struct vhdx_header header; /* the current one; GUIDs: under the lock */
 	unsigned header_at;	   /* which copy is current: 0 or 1 */
 	unsigned header_bad;	   /* bit i: copy i was not valid at opening */
+	bool identifier_bad;	   /* the file's first bytes were not those of a VHDX file */
 	_Atomic bool file_begun, data_begun;
 
 	/* Metadata items, in the table's order (vhdx_metadata.c); under the lock. */
 	pthread_mutex_t metadata_lock;
 	struct vhdx_item *items;
 	unsigned n_items;
+	/* What the parent locator says (vhdx_locator.c): the parent's DataWriteGuid, or another one
+	 * that it may have (else zero); paths as stored in UTF-8, NULL where there is none. */
+	GUID linkage[2];
+	char *locator[DISK_LOCATOR_VOLUME + 1];
 
 	/*
 	 * A log that was left, and what the file is with it. @overlay: not NULL only when the file
@@ -95,6 +100,7 @@ struct vhdx {
 	 */
 	struct vhdx_overlay *overlay;
 	bool replayed;
+	bool log_lost;	     /* LogGuid names entries, and the log has none of them */
 	uint64_t length;     /* of the file at opening, after replay */
 	unsigned region_bad; /* bit i: region table i was not valid at opening */
 
@@ -146,7 +152,8 @@ static inline bool vhdx_data_begun(const struct vhdx *v)
 	return v->data_begun;
 }
 /*
- * vhdx_log_begin - LogGuid becomes @log, durable: from now on entries with it are replayed.
+ * vhdx_log_begin - LogGuid becomes @log, durable: from now on entries with it are replayed. The
+ * first of them is already in the log, durable: a LogGuid without entries is a damaged file.
  * vhdx_log_end - LogGuid becomes zero, durable: all that was logged is in place and flushed. When
  * nothing was logged, nothing happens.
  */
@@ -231,10 +238,24 @@ uint64_t vhdx_min_size(struct vhdx *v);
 
 /* ---- Within the structure's half ------------------------------------------------------------- */
 
-/* vhdx_header.c: read both headers and choose; a header as it is written. */
+/* Note that the file is damaged: what, and the remedy. Is -EUCLEAN. */
+#define vhdx_damaged(v, problem, ...)                                                              \
+	disk_problem_note(problem, &(v)->disk.file, -EUCLEAN, ERROR_FILE_CORRUPT, __VA_ARGS__)
+
+/*
+ * vhdx_checksum - of a structure, its checksum's field taken as zeros; the field is at the same
+ * place in all. vhdx_sealed - is the one that it has right?
+ */
+#define VHDX_CHECKSUM_AT 4
+uint32_t vhdx_checksum(const void *structure, size_t size);
+bool vhdx_sealed(const void *structure, size_t size);
+
+/* vhdx_header.c: the identifier; both headers, of which one becomes v->header. */
 int vhdx_headers_read(struct vhdx *v, struct disk_problem *problem);
+/* The identifier as we write it. */
+void vhdx_identifier_make(struct vhdx_identifier *id);
 void vhdx_header_seal(struct vhdx_header *h);
-/* Writes the current header into both copies, for repair. */
+/* Write the identifier, and the current header into both copies: for repair. */
 int vhdx_headers_renew(struct vhdx *v);
 
 /* vhdx_replay.c: what LogGuid says is left is put into the file, or into v->overlay. */
@@ -250,8 +271,6 @@ int vhdx_regions_renew(struct vhdx *v);
 
 /* vhdx_metadata.c: the table, and the items that the format knows into struct vhdx. */
 int vhdx_metadata_read(struct vhdx *v, struct disk_problem *problem);
-/* The @n bytes that item @id has; -ENOENT; -EUCLEAN when its length is another. */
-int vhdx_item_get(struct vhdx *v, const GUID *id, void *data, uint32_t n);
 /* The whole item in memory that the caller frees. */
 int vhdx_item_load(struct vhdx *v, const GUID *id, void **data, uint32_t *n);
 /* Store an item of the format, replacing it when there is one; @flags of a new one. */

@@ -1,9 +1,10 @@
 /*
  * vhdx_protocol.h - the bytes of a VHDX file. Source: [MS-VHDX] 2.2 (structures) and 2.3 (log).
  *
- * Everything is little-endian. Checksums are CRC-32C of the whole structure with the checksum's
- * field as zeros. The first MiB has the identifier, two headers and two region tables, 64 KiB each;
- * every other object lies at a multiple of 1 MiB and is one long.
+ * Everything is little-endian, and laid out so that the compiler adds nothing. Checksums are
+ * CRC-32C of the whole structure with the checksum's field as zeros. The first MiB has the
+ * identifier, two headers and two region tables, 64 KiB each; every other object lies at a multiple
+ * of 1 MiB and is one long.
  */
 #ifndef PARTITA_DISK_VHDX_PROTOCOL_H
 #define PARTITA_DISK_VHDX_PROTOCOL_H
@@ -41,7 +42,7 @@
 struct vhdx_identifier {
 	uint8_t signature[8];
 	uint16_t creator[256]; /* UTF-16, terminated */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct vhdx_identifier) == 520, "file type identifier");
 #define VHDX_IDENTIFIER_SIGNATURE "vhdxfile"
 
@@ -61,7 +62,7 @@ struct vhdx_header {
 	uint32_t log_length; /* bytes */
 	uint64_t log_offset; /* in the file */
 	uint8_t reserved[4016];
-} __attribute__((packed));
+};
 _Static_assert(offsetof(struct vhdx_header, log) == 48, "header");
 _Static_assert(offsetof(struct vhdx_header, log_offset) == 72, "header");
 _Static_assert(sizeof(struct vhdx_header) == 4096, "header");
@@ -74,7 +75,7 @@ struct vhdx_region_entry {
 	uint64_t offset; /* in the file */
 	uint32_t length; /* bytes */
 	uint32_t flags;
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct vhdx_region_entry) == 32, "region table entry");
 
 struct vhdx_region_table {
@@ -84,7 +85,7 @@ struct vhdx_region_table {
 	uint32_t reserved;
 	struct vhdx_region_entry entry[VHDX_REGIONS_MAX];
 	uint8_t unused[16];
-} __attribute__((packed));
+};
 _Static_assert(offsetof(struct vhdx_region_table, entry) == 16, "region table");
 _Static_assert(sizeof(struct vhdx_region_table) == VHDX_KB64, "region table");
 
@@ -145,7 +146,7 @@ struct vhdx_metadata_entry {
 	uint32_t length;
 	uint32_t flags;
 	uint32_t reserved;
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct vhdx_metadata_entry) == 32, "metadata table entry");
 
 struct vhdx_metadata_table {
@@ -154,7 +155,7 @@ struct vhdx_metadata_table {
 	uint16_t count;
 	uint8_t reserved1[20];
 	struct vhdx_metadata_entry entry[VHDX_METADATA_MAX];
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct vhdx_metadata_table) == VHDX_METADATA_TABLE, "metadata table");
 
 /* 2.6.2.1 */
@@ -163,14 +164,14 @@ _Static_assert(sizeof(struct vhdx_metadata_table) == VHDX_METADATA_TABLE, "metad
 struct vhdx_file_parameters {
 	uint32_t block_size;
 	uint32_t flags;
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct vhdx_file_parameters) == 8, "file parameters");
 
 /* 2.6.2.6: the locator's header, then its entries; offsets are from the header's start. */
 struct vhdx_locator_entry {
 	uint32_t key_offset, value_offset;
 	uint16_t key_length, value_length; /* bytes of UTF-16, not terminated */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct vhdx_locator_entry) == 12, "parent locator entry");
 
 struct vhdx_locator {
@@ -178,7 +179,7 @@ struct vhdx_locator {
 	uint16_t reserved;
 	uint16_t count;
 	struct vhdx_locator_entry entry[];
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct vhdx_locator) == 20, "parent locator");
 
 /* 2.3.1: an entry of the log: header and descriptors fill whole sectors, then come data sectors. */
@@ -199,7 +200,7 @@ struct vhdx_log_header {
 	GUID log;
 	uint64_t flushed_file_offset; /* bytes: the durable length of the file */
 	uint64_t last_file_offset;    /* bytes: the file is at least as long after replay */
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct vhdx_log_header) == 64, "log entry header");
 
 struct vhdx_log_descriptor {
@@ -211,7 +212,7 @@ struct vhdx_log_descriptor {
 	};
 	uint64_t offset; /* in the file, a multiple of a sector */
 	uint64_t sequence;
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct vhdx_log_descriptor) == 32, "log descriptor");
 
 struct vhdx_log_sector {
@@ -219,7 +220,7 @@ struct vhdx_log_sector {
 	uint32_t sequence_high;
 	uint8_t data[4084]; /* bytes 8 to 4091 */
 	uint32_t sequence_low;
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct vhdx_log_sector) == VHDX_LOG_SECTOR, "log data sector");
 
 #endif
