@@ -177,6 +177,12 @@ enum disk_op {
 	DISK_ZERO,  /* the range reads as zeros; its blocks stay where they are */
 };
 
+/* Something to be run by a thread of the room; the room's own. */
+struct disk_work {
+	struct disk_work *next;
+	void (*run)(struct disk_work *w);
+};
+
 /* A request belongs to the room from disk_submit() until done() is called. */
 struct disk_request {
 	enum disk_op op;
@@ -190,11 +196,12 @@ struct disk_request {
 	int result;			      /* 0 or a negative errno */
 
 	/* The room's own. */
+	struct disk_work work;
 	struct disk *disk;
 	struct disk_queue *queue;
-	struct disk_request *next;
-	_Atomic unsigned parts;
-	unsigned epoch;
+	uint64_t reached; /* bytes that parts were made of */
+	unsigned parts;	  /* that are not done; the queue's thread counts them */
+	unsigned ticket;  /* gate.h */
 };
 
 /*

@@ -9,11 +9,13 @@
 #ifndef PARTITA_DISK_FILE_H
 #define PARTITA_DISK_FILE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
 #include "disk/disk.h"
+#include "disk/iov.h"
 
 /* What a recorder is told. A flush covers the changes that ended before it began. */
 enum disk_event { DISK_EVENT_WRITE, DISK_EVENT_ZERO, DISK_EVENT_LENGTH, DISK_EVENT_FLUSH };
@@ -33,7 +35,9 @@ struct disk_recorder {
 struct disk_file {
 	int fd;
 	bool writable;
-	bool direct; /* O_DIRECT: the functions below bounce what is not aligned */
+	bool direct;	       /* O_DIRECT: the functions below bounce what is not aligned */
+	uint32_t align;	       /* bytes, of offset, length and memory; 1 unless direct */
+	pthread_mutex_t *edge; /* of unaligned writes to a direct file: one at a time */
 	char *path;
 	const struct disk_recorder *recorder; /* NULL: none */
 	_Atomic uint64_t size;		      /* bytes; kept by write, set_size */
@@ -47,6 +51,10 @@ int disk_file_open(struct disk_file *f, int fd, const char *path, bool writable,
 	const struct disk_recorder *recorder);
 int disk_file_open_path(struct disk_file *f, const char *path,
 	const struct disk_open_options *options, bool writable);
+/* disk_file_lock - against other openers: shared, or alone when writable. -EBUSY. */
+int disk_file_lock(struct disk_file *f);
+/* disk_file_same - is it the same file, whatever the paths? */
+bool disk_file_same(const struct disk_file *a, const struct disk_file *b);
 void disk_file_close(struct disk_file *f);
 
 /* disk_file_read - all of it: -EIO when the file ends before @length bytes. */
@@ -56,6 +64,12 @@ int disk_file_read_some(struct disk_file *f, void *buffer, uint64_t length, uint
 int disk_file_readv(struct disk_file *f, const struct iovec *iov, unsigned n, uint64_t offset);
 int disk_file_write(struct disk_file *f, const void *buffer, uint64_t length, uint64_t offset);
 int disk_file_writev(struct disk_file *f, const struct iovec *iov, unsigned n, uint64_t offset);
+/*
+ * disk_file_move - the next @length bytes at @at. What a read finds missing behind the end is
+ * zeros, when that is less than a sector (an image whose length is not a multiple), else -EIO.
+ */
+int disk_file_move(
+	struct disk_file *f, bool write, struct disk_iov at, uint64_t length, uint64_t offset);
 /* disk_file_flush - durable: everything written before, and the file's length. */
 int disk_file_flush(struct disk_file *f);
 /* disk_file_set_size - longer (with zeros) or shorter. */
@@ -73,5 +87,17 @@ int disk_file_allocate(struct disk_file *f, uint64_t offset, uint64_t length);
  * has no holes.
  */
 int64_t disk_file_hole(struct disk_file *f, uint64_t offset, uint64_t end, bool *hole);
+
+/* ---- For the queues, which move data by themselves ---- */
+
+/* disk_file_aligned - can it be moved without a bounce? */
+bool disk_file_aligned(
+	const struct disk_file *f, const struct disk_iov *at, uint64_t length, uint64_t offset);
+/* disk_file_began - tell the recorder; @at NULL unless a write. What disk_file_ended() gets. */
+uint64_t disk_file_began(struct disk_file *f, enum disk_event event, uint64_t offset,
+	uint64_t length, const struct disk_iov *at);
+/* disk_file_ended - tell the recorder, and keep the size after a successful write. */
+void disk_file_ended(struct disk_file *f, uint64_t id, enum disk_event event, uint64_t offset,
+	uint64_t length, int result);
 
 #endif

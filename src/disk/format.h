@@ -19,7 +19,7 @@
  * tables are in memory must be served with @nowait: that is the path whose speed counts.
  *
  * What keeps places valid: between map() or place() and the end of the file operation a request is
- * "inside" (request.c counts them by epoch). A format may use the file's room that it freed for
+ * "inside" (gate.h). A format may use the file's room that it freed for
  * something else only after (1) the tables that freed it are durable and (2)
  * disk_synchronize() was called after they changed. flush(), unmap() and zero() run outside, so
  * they may call it; place() may not.
@@ -31,10 +31,9 @@
 #ifndef PARTITA_DISK_FORMAT_H
 #define PARTITA_DISK_FORMAT_H
 
-#include <pthread.h>
-
 #include "disk/disk.h"
 #include "disk/file.h"
+#include "disk/gate.h"
 
 enum disk_place {
 	DISK_HERE,	/* in this file at file_offset */
@@ -128,13 +127,9 @@ struct disk {
 	unsigned flags;		/* disk_open_flags */
 	size_t cache;		/* bytes */
 
-	/* The core's own (request.c). */
-	_Atomic unsigned epoch;
-	_Atomic unsigned inside[2];
-	pthread_mutex_t gate_lock;
-	pthread_cond_t gate_moved;
-	_Atomic unsigned frozen;
-	_Atomic(struct disk_watcher *) watchers;
+	/* The core's own. */
+	struct disk_gate gate;
+	_Atomic(struct disk_watcher *) watchers; /* newest first */
 };
 
 /* disk_init - for a format's open(): the shared part, with @file moved into it. */
