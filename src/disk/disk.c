@@ -375,8 +375,12 @@ static int64_t find_run(
 			*where = hole ? DISK_ZEROS : DISK_DATA;
 			return length;
 		}
-		if (x.place == DISK_NOWHERE || depth <= 1)
+		if (x.place == DISK_NOWHERE)
 			return length;
+		if (!depth) {
+			*where = DISK_BELOW;
+			return length;
+		}
 		if (!at->parent)
 			return -ENXIO;
 		at = at->parent;

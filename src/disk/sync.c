@@ -88,9 +88,9 @@ int disk_request_check(struct disk *d, const struct disk_request *r)
 		return -ENOSPC;
 	if (r->op != DISK_READ && r->op != DISK_WRITE)
 		return 0;
-	for (unsigned i = 0; i < r->n_iov; i++)
+	for (unsigned i = 0; i < r->n_iov && held < r->length; i++)
 		held += r->iov[i].iov_len;
-	return held == r->length ? 0 : -EINVAL;
+	return held >= r->length ? 0 : -EINVAL;
 }
 
 bool disk_request_admit(struct disk_request *r, unsigned stripe)
