@@ -9,12 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/guid.h"
 #include "disk/chain.h"
+#include "disk/partial.h"
 #include "disk/request.h"
 #include "winerror.h"
 
@@ -167,65 +167,15 @@ int disk_close(struct disk *d)
 /* ---- Creating -------------------------------------------------------------------------------- */
 
 /* A file of its own beside @path, that becomes @path when it is whole. */
-static int open_new(const char *path, char **temporary)
+static int open_new(const char *path, char **partial)
 {
-	const char *slash = strrchr(path, '/');
-	int folder = slash ? slash - path + 1 : 0;
-	uint64_t random;
+	int fd;
 
-	for (;;) {
-		int fd;
-
-		if (getrandom(&random, sizeof(random), 0) != sizeof(random))
-			return -EIO;
-		if (asprintf(temporary, "%.*s.partita-%016llx", folder, path,
-			    (unsigned long long)random) < 0) {
-			*temporary = NULL;
-			return -ENOMEM;
-		}
-		fd = open(*temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-		if (fd >= 0 || errno != EEXIST)
-			return fd < 0 ? -errno : fd;
-		free(*temporary);
-	}
-}
-
-static int flush_folder(const char *path)
-{
-	char *copy = strdup(path), *slash = copy ? strrchr(copy, '/') : NULL;
-	int fd, err = 0;
-
-	if (!copy)
-		return -ENOMEM;
-	if (slash)
-		slash[slash == copy] = '\0';
-	fd = open(slash ? copy : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	/* A file system that cannot flush a folder keeps its names by other means. */
-	if (fd < 0 || (fsync(fd) < 0 && errno != EINVAL))
-		err = -errno;
-	if (fd >= 0)
-		close(fd);
-	free(copy);
-	return err;
-}
-
-/* Give the finished file its name. */
-static int publish(const char *temporary, const char *path, bool overwrite)
-{
-	int err = 0;
-
-	if (overwrite) {
-		err = rename(temporary, path) < 0 ? -errno : 0;
-	} else if (renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) < 0) {
-		err = -errno;
-		/* Some file systems can only do it by a second name. */
-		if (err == -EINVAL || err == -ENOSYS) {
-			err = link(temporary, path) < 0 ? -errno : 0;
-			if (!err)
-				unlink(temporary);
-		}
-	}
-	return err ? err : flush_folder(path);
+	*partial = disk_partial_name(path);
+	if (!*partial)
+		return -errno;
+	fd = open(*partial, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	return fd < 0 ? -errno : fd;
 }
 
 /* Fill in what a differencing disk has from its parent, and what has a default. */
@@ -282,7 +232,7 @@ int disk_create(struct disk_engine *e, const char *path, const struct disk_creat
 	struct disk_open_options options = {.format = create->parent_format};
 	struct disk_create c = *create;
 	struct disk *parent = NULL;
-	char *temporary = NULL;
+	char *partial = NULL;
 	int fd, err = check_target(path, create->overwrite);
 
 	if (err || !find_format(c.format) || (c.kind == DISK_DIFFERENCING) != !!c.parent)
@@ -291,16 +241,16 @@ int disk_create(struct disk_engine *e, const char *path, const struct disk_creat
 		err = disk_open(e, c.parent, &options, &parent, problem);
 	if (!err)
 		err = complete(&c, parent);
-	fd = err ? err : open_new(path, &temporary);
+	fd = err ? err : open_new(path, &partial);
 	if (fd < 0)
 		err = fd;
 	else
 		err = fill(path, fd, &c, parent, recorder, problem);
 	if (!err)
-		err = publish(temporary, path, c.overwrite);
+		err = disk_publish(partial, path, c.overwrite);
 	if (err && fd >= 0)
-		unlink(temporary);
-	free(temporary);
+		unlink(partial);
+	free(partial);
 	disk_close(parent);
 	return err;
 }
