@@ -30,7 +30,8 @@
 #define VHDX_BLOCK_DEFAULT	(32u << 20) /* as Hyper-V makes them; differencing disks: */
 #define VHDX_BLOCK_DIFFERENCING (2u << 20)
 #define VHDX_SIZE_MAX		(64 * VHDX_TB)
-#define VHDX_CHUNK_SECTORS	(1ull << 23) /* sectors whose bits fill a sector bitmap block */
+#define VHDX_FILE_MAX		(128 * VHDX_TB) /* ours: no file with sound tables is longer */
+#define VHDX_CHUNK_SECTORS	(1ull << 23)	/* sectors whose bits fill a sector bitmap block */
 #define VHDX_BITMAP_BLOCK	(1u << 20)
 #define VHDX_REGIONS_MAX	2047
 #define VHDX_METADATA_MAX	2047	   /* items ... */
