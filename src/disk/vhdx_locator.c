@@ -2,19 +2,19 @@
  * vhdx_locator.c - the parent locator of a differencing VHDX: which disk the parent is, and the
  * paths by which it may be found.
  *
- * Paths are stored as Windows has them, but for an absolute path of ours: it begins with a slash,
- * which none of Windows' does. The volume form is read, never made: it names Windows' volumes.
+ * The relative and the absolute form are made; the volume form is only read: it names Windows'
+ * volumes.
  *
  * Source: [MS-VHDX] 2.6.2.6.
  */
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/guid.h"
 #include "base/utf16.h"
+#include "disk/path.h"
 #include "disk/vhdx.h"
 #include "winerror.h"
 
@@ -167,56 +167,6 @@ int vhdx_locator_get(struct disk *d, enum disk_locator which, char **path)
 
 /* ---- Making ---------------------------------------------------------------------------------- */
 
-/* The absolute path of what @path names, or as near as one comes. Freed by the caller. */
-static char *absolute(const char *path)
-{
-	char *real = realpath(path, NULL);
-
-	return real ? real : strdup(path);
-}
-
-/* The absolute path of the folder that @path is in, with a slash behind it. */
-static char *folder_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char *name = slash ? strndup(path, slash - path + 1) : strdup("./");
-	char *real, *folder = NULL;
-
-	if (!name)
-		return NULL;
-	real = absolute(name);
-	free(name);
-	if (real && asprintf(&folder, "%s%s", real, real[strlen(real) - 1] == '/' ? "" : "/") < 0)
-		folder = NULL;
-	free(real);
-	return folder;
-}
-
-/* The path to the file @to from the folder @from, both absolute, as Windows writes it. */
-static char *relative(const char *from, const char *to)
-{
-	const char *rest = from, *slash = from;
-	unsigned up = 0;
-	char *path, *end;
-
-	for (size_t i = 0; from[i] && from[i] == to[i]; i++)
-		if (from[i] == '/')
-			slash = from + i;
-	to += slash - from + 1;
-	for (rest = slash + 1; (rest = strchr(rest, '/')); rest++)
-		up++;
-	path = malloc(3 * up + strlen(to) + 3);
-	if (!path)
-		return NULL;
-	end = stpcpy(path, up ? "" : ".\\");
-	while (up--)
-		end = stpcpy(end, "..\\");
-	strcpy(end, to);
-	for (end = path; (end = strchr(end, '/')); end++)
-		*end = '\\';
-	return path;
-}
-
 /* Append @text as UTF-16, unterminated. Returns its bytes; 0: it does not fit. */
 static uint16_t put_text(uint8_t *item, uint32_t room, uint32_t *n, const char *text)
 {
@@ -280,18 +230,12 @@ int vhdx_locator_make(
 	const char *child, const char *path, const GUID *linkage, void **data, uint32_t *n)
 {
 	char *values[KEYS] = {0};
-	char *folder = folder_of(child);
-	int r = -ENOMEM;
+	int r = disk_path_locators(child, path, &values[RELATIVE_PATH], &values[ABSOLUTE_PATH]);
 
+	if (r)
+		return r;
 	values[LINKAGE] = linkage_text(linkage);
-	values[ABSOLUTE_PATH] = absolute(path);
-	if (folder && values[ABSOLUTE_PATH] && folder[0] == '/' && values[ABSOLUTE_PATH][0] == '/')
-		values[RELATIVE_PATH] = relative(folder, values[ABSOLUTE_PATH]);
-	else if (values[ABSOLUTE_PATH])
-		values[RELATIVE_PATH] = strdup(path);
-	if (folder && values[LINKAGE] && values[ABSOLUTE_PATH] && values[RELATIVE_PATH])
-		r = make(values, data, n);
-	free(folder);
+	r = values[LINKAGE] ? make(values, data, n) : -ENOMEM;
 	free_values(values);
 	return r;
 }
