@@ -3,28 +3,13 @@
  */
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "cli/cli.h"
 
-static const char help[] = "Usage: partita COMMAND [ARGUMENT]...\n"
-			   "\n"
-			   "Partita runs machines that were built for Microsoft Hyper-V.\n"
-			   "\n"
-			   "Commands:\n"
-			   "  run        run a machine in this terminal\n"
-			   "\n"
-			   "Options:\n"
-			   "  --help     this help; 'partita COMMAND --help' tells of a command\n"
-			   "  --version  which version this is\n";
-
-static int show_help(int argc, char **argv)
-{
-	fputs(help, stdout);
-	return 0;
-}
+static const char intro[] =
+	"Partita runs machines that were built for Microsoft Hyper-V, and works on "
+	"their disks.";
 
 static int show_version(int argc, char **argv)
 {
@@ -32,15 +17,11 @@ static int show_version(int argc, char **argv)
 	return 0;
 }
 
-static const struct {
-	const char *name;
-	int (*run)(int argc, char **argv);
-} commands[] = {
-	{"run", cli_run},
-	{"help", show_help},
-	{"--help", show_help},
-	{"-h", show_help},
-	{"--version", show_version},
+static const struct cli_command commands[] = {
+	{"run", "run a machine in this terminal", cli_run},
+	{"disk", "make, examine, change, convert and attach virtual disks", cli_disk},
+	{"--version", "which version this is", show_version},
+	{0},
 };
 
 /* A file that is opened must not become stdin, stdout or stderr because those were closed. */
@@ -58,13 +39,5 @@ static void open_standard_descriptors(void)
 int main(int argc, char **argv)
 {
 	open_standard_descriptors();
-	if (argc < 2) {
-		log_error("no command given; 'partita --help' lists them");
-		return CLI_USAGE_ERROR;
-	}
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
-	log_error("'%s' is not a command; 'partita --help' lists them", argv[1]);
-	return CLI_USAGE_ERROR;
+	return cli_choose(commands, "partita", intro, argc, argv);
 }

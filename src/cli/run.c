@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,7 +47,7 @@ static const char help[] =
 	"2 nothing was started, because of what stderr says.\n";
 
 enum option_code {
-	OPT_KERNEL = 256,
+	OPT_KERNEL = CLI_OPTION,
 	OPT_INITRD,
 	OPT_CMDLINE,
 	OPT_MEMORY,
@@ -60,7 +59,6 @@ enum option_code {
 	OPT_NAME,
 	OPT_STATS,
 	OPT_VERBOSE,
-	OPT_HELP,
 };
 
 static const struct option options[] = {
@@ -76,7 +74,6 @@ static const struct option options[] = {
 	{"name", required_argument, NULL, OPT_NAME},
 	{"stats", required_argument, NULL, OPT_STATS},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
-	{"help", no_argument, NULL, OPT_HELP},
 	{0},
 };
 
@@ -152,26 +149,34 @@ static bool parse_serial(const char *text, struct worker_config *config)
 	return false;
 }
 
-static bool parse_option(int code, struct worker_config *config, const char **stats)
+struct arguments {
+	struct worker_config config;
+	const char *stats;
+};
+
+static bool parse_option(void *ctx, int code, const char *value)
 {
+	struct arguments *arguments = ctx;
+	struct worker_config *config = &arguments->config;
+
 	switch (code) {
 	case OPT_KERNEL:
-		config->kernel_path = optarg;
+		config->kernel_path = value;
 		return true;
 	case OPT_INITRD:
-		config->initrd_path = optarg;
+		config->initrd_path = value;
 		return true;
 	case OPT_CMDLINE:
-		config->cmdline = optarg;
+		config->cmdline = value;
 		return true;
 	case OPT_MEMORY:
-		return parse_memory(optarg, &config->memory);
+		return parse_memory(value, &config->memory);
 	case OPT_PROCESSORS:
-		return parse_processors(optarg, &config->processors);
+		return parse_processors(value, &config->processors);
 	case OPT_SERIAL:
-		return parse_serial(optarg, config);
+		return parse_serial(value, config);
 	case OPT_ENGINE:
-		return parse_engine(optarg, &config->engine);
+		return parse_engine(value, &config->engine);
 	case OPT_RESTART:
 		config->restart = true;
 		return true;
@@ -179,10 +184,10 @@ static bool parse_option(int code, struct worker_config *config, const char **st
 		config->invariant_tsc = true;
 		return true;
 	case OPT_NAME:
-		config->name = optarg;
+		config->name = value;
 		return true;
 	case OPT_STATS:
-		*stats = optarg;
+		arguments->stats = value;
 		return true;
 	default:
 		log_set_verbose(true);
@@ -280,22 +285,6 @@ static bool open_all(struct worker_config *config, const char *stats)
 	       open_serial(config);
 }
 
-/* The argument that getopt_long() refused. */
-static void report_option(char **argv)
-{
-	const char *argument = argv[optind - 1];
-	const size_t length = strcspn(argument, "=");
-
-	for (const struct option *o = options; o->name; o++)
-		if (strlen(o->name) + 2 == length &&
-			strncmp(argument + 2, o->name, length - 2) == 0) {
-			log_error("%.*s %s; see 'partita run --help'", (int)length, argument,
-				o->has_arg ? "needs a value" : "takes no value");
-			return;
-		}
-	log_error("%s: no such option; see 'partita run --help'", argument);
-}
-
 static const char *base_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -303,41 +292,35 @@ static const char *base_name(const char *path)
 	return slash && slash[1] ? slash + 1 : path;
 }
 
+static const struct cli_syntax syntax = {
+	.command = "run",
+	.help = help,
+	.options = options,
+	.take = parse_option,
+};
+
 int cli_run(int argc, char **argv)
 {
-	struct worker_config config = {
-		.kernel_fd = -1,
-		.initrd_fd = -1,
-		.memory = 512ull << 20,
-		.processors = 1,
-		.serial_fd = -1,
-		.stats_fd = -1,
+	struct arguments arguments = {
+		.config = {
+			.kernel_fd = -1,
+			.initrd_fd = -1,
+			.memory = 512ull << 20,
+			.processors = 1,
+			.serial_fd = -1,
+			.stats_fd = -1,
+		},
 	};
-	const char *stats = NULL;
-	int code;
+	struct worker_config *config = &arguments.config;
+	int status = cli_options(&syntax, argc, argv, &arguments);
 
-	opterr = 0;
-	while ((code = getopt_long(argc, argv, "+", options, NULL)) != -1) {
-		if (code == OPT_HELP) {
-			fputs(help, stdout);
-			return 0;
-		}
-		if (code == '?') {
-			report_option(argv);
-			return CLI_USAGE_ERROR;
-		}
-		if (!parse_option(code, &config, &stats))
-			return CLI_USAGE_ERROR;
-	}
-	if (optind < argc) {
-		log_error("%s: unexpected argument; see 'partita run --help'", argv[optind]);
-		return CLI_USAGE_ERROR;
-	}
-	if (!config.kernel_path) {
+	if (status != CLI_GO_ON)
+		return status;
+	if (!config->kernel_path) {
 		log_error("nothing to start: give --kernel FILE");
 		return CLI_USAGE_ERROR;
 	}
-	if (!config.name)
-		config.name = base_name(config.kernel_path);
-	return open_all(&config, stats) ? worker_run(&config) : CLI_USAGE_ERROR;
+	if (!config->name)
+		config->name = base_name(config->kernel_path);
+	return open_all(config, arguments.stats) ? worker_run(config) : CLI_USAGE_ERROR;
 }

@@ -1,0 +1,24 @@
+/*
+ * disk.c - partita disk: the table of its commands. See partita-disk(1).
+ */
+#include "cli/disk.h"
+
+static const char intro[] =
+	"Work with virtual hard disks: VHD, VHDX and raw images, alone or in chains.";
+
+static const struct cli_command commands[] = {
+	{"create", "make a new disk", cli_disk_create},
+	{"info", "show what a disk is", cli_disk_info},
+	{"check", "look for damage, and repair it", cli_disk_check},
+	{"resize", "make a disk larger or smaller", cli_disk_resize},
+	{"compact", "give back the space that a disk's file does not need", cli_disk_compact},
+	{"map", "show where a disk's data is", cli_disk_map},
+	{"metadata", "list, read, set and delete user metadata", cli_disk_metadata},
+	{"set", "change a disk's parent path, ID or physical sector size", cli_disk_set},
+	{0},
+};
+
+int cli_disk(int argc, char **argv)
+{
+	return cli_choose(commands, "partita disk", intro, argc, argv);
+}

@@ -1,0 +1,152 @@
+/*
+ * disk_create.c - partita disk create: makes a disk; see partita-disk(1).
+ */
+#include "cli/disk.h"
+
+#include <string.h>
+
+#include "base/log.h"
+
+static const char help[] =
+	"Usage: partita disk create FILE --size SIZE [OPTION]...\n"
+	"       partita disk create FILE --parent PARENT [OPTION]...\n"
+	"\n"
+	"Make a new disk. The name's ending (.vhdx, .avhdx, .vhd, .avhd, .raw, .img) says which\n"
+	"format it has, unless --format does.\n"
+	"\n"
+	"  --size SIZE             such as 10G, 512M, 1.5T, or a number of bytes\n"
+	"  --parent PARENT         make a differencing disk, which holds what differs from PARENT\n"
+	"  --format FORMAT         vhdx, vhd or raw\n"
+	"  --fixed                 take all space in the file now; VHD and VHDX are dynamic\n"
+	"                          without this: they grow with what is written to them\n"
+	"  --sparse                with --fixed: leave the file sparse instead of taking the "
+	"space\n"
+	"  --block-size SIZE       of a dynamic or differencing disk: VHDX 1M to 256M (default\n"
+	"                          32M, for differencing disks 2M), VHD 512K or 2M\n"
+	"  --logical-sector SIZE   512 (the default) or 4096\n"
+	"  --physical-sector SIZE  512 or 4096\n"
+	"  --parent-format FORMAT  when the parent's contents do not tell\n"
+	"  --id GUID               the disk's identifier; a new one by default\n"
+	"  --overwrite             replace a file that exists\n"
+	"  --help                  this help\n";
+
+enum option_code {
+	OPT_SIZE = CLI_OPTION,
+	OPT_PARENT,
+	OPT_FORMAT,
+	OPT_FIXED,
+	OPT_SPARSE,
+	OPT_BLOCK_SIZE,
+	OPT_LOGICAL_SECTOR,
+	OPT_PHYSICAL_SECTOR,
+	OPT_PARENT_FORMAT,
+	OPT_ID,
+	OPT_OVERWRITE,
+};
+
+static const struct option options[] = {
+	{"size", required_argument, NULL, OPT_SIZE},
+	{"parent", required_argument, NULL, OPT_PARENT},
+	{"format", required_argument, NULL, OPT_FORMAT},
+	{"fixed", no_argument, NULL, OPT_FIXED},
+	{"sparse", no_argument, NULL, OPT_SPARSE},
+	{"block-size", required_argument, NULL, OPT_BLOCK_SIZE},
+	{"logical-sector", required_argument, NULL, OPT_LOGICAL_SECTOR},
+	{"physical-sector", required_argument, NULL, OPT_PHYSICAL_SECTOR},
+	{"parent-format", required_argument, NULL, OPT_PARENT_FORMAT},
+	{"id", required_argument, NULL, OPT_ID},
+	{"overwrite", no_argument, NULL, OPT_OVERWRITE},
+	{0},
+};
+
+struct arguments {
+	struct disk_create create;
+	bool sized, fixed, sparse;
+};
+
+static bool take(void *ctx, int code, const char *value)
+{
+	struct arguments *a = ctx;
+	struct disk_create *c = &a->create;
+
+	switch (code) {
+	case OPT_SIZE:
+		a->sized = true;
+		return cli_parse_option_bytes("--size", value, &c->size);
+	case OPT_PARENT:
+		c->parent = value;
+		return true;
+	case OPT_FORMAT:
+		return cli_parse_format("--format", value, &c->format);
+	case OPT_FIXED:
+		return a->fixed = true;
+	case OPT_SPARSE:
+		return a->sparse = true;
+	case OPT_BLOCK_SIZE:
+		return cli_parse_block_size("--block-size", value, &c->block_size);
+	case OPT_LOGICAL_SECTOR:
+		return cli_parse_sector("--logical-sector", value, &c->logical_sector);
+	case OPT_PHYSICAL_SECTOR:
+		return cli_parse_sector("--physical-sector", value, &c->physical_sector);
+	case OPT_PARENT_FORMAT:
+		return cli_parse_format("--parent-format", value, &c->parent_format);
+	case OPT_ID:
+		return cli_parse_guid("--id", value, &c->id);
+	default:
+		return c->overwrite = true;
+	}
+}
+
+/* What contradicts itself is said before anything is made. */
+static bool settle(struct arguments *a, const char *path)
+{
+	struct disk_create *c = &a->create;
+
+	if (!cli_settle_format(path, &c->format))
+		return false;
+	if (c->parent && a->fixed)
+		log_error("--fixed and --parent: a differencing disk cannot be fixed");
+	else if (c->parent && c->format == DISK_FORMAT_RAW)
+		log_error("--parent: a raw disk has no parent; use vhdx or vhd");
+	else if (!c->parent && !a->sized)
+		log_error("%s: give its size with --size, or a parent with --parent", path);
+	else if (a->sized && !c->size)
+		log_error("--size 0: a disk has at least one sector");
+	else if (a->sparse && !a->fixed && c->format != DISK_FORMAT_RAW)
+		log_error("--sparse is for fixed disks; a dynamic disk takes no space it does not "
+			  "need");
+	else {
+		c->kind = c->parent				     ? DISK_DIFFERENCING
+			  : a->fixed || c->format == DISK_FORMAT_RAW ? DISK_FIXED
+								     : DISK_DYNAMIC;
+		c->preallocated = a->fixed && !a->sparse;
+		return true;
+	}
+	return false;
+}
+
+static const struct cli_syntax syntax = {
+	.command = "disk create",
+	.help = help,
+	.options = options,
+	.min = 1,
+	.max = 1,
+	.arguments = "the FILE to make",
+	.take = take,
+};
+
+int cli_disk_create(int argc, char **argv)
+{
+	struct arguments a = {0};
+	struct cli_job job;
+	int err, status = cli_options(&syntax, argc, argv, &a);
+
+	if (status != CLI_GO_ON)
+		return status;
+	if (!settle(&a, argv[optind]))
+		return CLI_USAGE_ERROR;
+	if (!cli_job_begin(&job, NULL))
+		return CLI_FAILURE;
+	err = disk_create(job.engine, argv[optind], &a.create, NULL, &job.problem);
+	return cli_job_end(&job, err ? cli_job_fail(&job, argv[optind], err) : 0);
+}

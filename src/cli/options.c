@@ -1,0 +1,111 @@
+/*
+ * options.c - what all commands have in common: finding the command that is meant, reading its
+ * options, and saying in one line what is wrong with them. See cli.h.
+ */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+
+#define OPTIONS_MAX 32
+
+enum { OPTION_HELP = CLI_OPTION - 1 };
+
+/* The argument that getopt_long() refused. */
+static void report_option(
+	const struct cli_syntax *syntax, const struct option *options, char **argv)
+{
+	const char *argument = argv[optind - 1];
+	const size_t length = strcspn(argument, "=");
+
+	if (optopt > 0 && optopt < OPTION_HELP) { /* one letter, maybe of several */
+		log_error("-%c: no such option; see 'partita %s --help'", optopt, syntax->command);
+		return;
+	}
+	for (const struct option *o = options; o->name; o++)
+		if (strlen(o->name) + 2 == length &&
+			strncmp(argument + 2, o->name, length - 2) == 0) {
+			log_error("%.*s %s; see 'partita %s --help'", (int)length, argument,
+				o->has_arg ? "needs a value" : "takes no value", syntax->command);
+			return;
+		}
+	log_error("%s: no such option; see 'partita %s --help'", argument, syntax->command);
+}
+
+static int take_options(const struct cli_syntax *syntax, const struct option *options, int argc,
+	char **argv, void *ctx)
+{
+	int code;
+
+	opterr = 0;
+	optind = 1;
+	while ((code = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (code == OPTION_HELP) {
+			fputs(syntax->help, stdout);
+			return 0;
+		}
+		if (code == '?') {
+			report_option(syntax, options, argv);
+			return CLI_USAGE_ERROR;
+		}
+		if (!syntax->take(ctx, code, optarg))
+			return CLI_USAGE_ERROR;
+	}
+	return CLI_GO_ON;
+}
+
+int cli_options(const struct cli_syntax *syntax, int argc, char **argv, void *ctx)
+{
+	struct option options[OPTIONS_MAX] = {0};
+	unsigned given, n = 0;
+	int status;
+
+	for (; syntax->options && syntax->options[n].name && n < OPTIONS_MAX - 2; n++)
+		options[n] = syntax->options[n];
+	options[n] = (struct option){"help", no_argument, NULL, OPTION_HELP};
+	status = take_options(syntax, options, argc, argv, ctx);
+	if (status != CLI_GO_ON)
+		return status;
+	given = argc - optind;
+	if (given > syntax->max) {
+		log_error("%s: unexpected argument; see 'partita %s --help'",
+			argv[optind + syntax->max], syntax->command);
+		return CLI_USAGE_ERROR;
+	}
+	if (given < syntax->min) {
+		log_error("%s: name %s; see 'partita %s --help'", syntax->command,
+			syntax->arguments, syntax->command);
+		return CLI_USAGE_ERROR;
+	}
+	return CLI_GO_ON;
+}
+
+static int show_commands(const struct cli_command *commands, const char *word, const char *intro)
+{
+	printf("Usage: %s COMMAND [ARGUMENT]...\n\n%s\n\nCommands:\n", word, intro);
+	for (const struct cli_command *c = commands; c->name; c++)
+		printf("  %-10s %s\n", c->name, c->summary);
+	printf("  %-10s this help; '%s COMMAND --help' tells of a command\n", "--help", word);
+	return 0;
+}
+
+int cli_choose(const struct cli_command *commands, const char *word, const char *intro, int argc,
+	char **argv)
+{
+	static const char *const help[] = {"--help", "-h", "help"};
+
+	if (argc < 2) {
+		log_error("no command given; '%s --help' lists them", word);
+		return CLI_USAGE_ERROR;
+	}
+	for (const struct cli_command *c = commands; c->name; c++)
+		if (strcmp(argv[1], c->name) == 0)
+			return c->run(argc - 1, argv + 1);
+	for (size_t i = 0; i < sizeof(help) / sizeof(help[0]); i++)
+		if (strcmp(argv[1], help[i]) == 0)
+			return show_commands(commands, word, intro);
+	log_error("'%s' is not a command; '%s --help' lists them", argv[1], word);
+	return CLI_USAGE_ERROR;
+}
