@@ -7,7 +7,8 @@
 
 #include <stdbool.h>
 
-/* disk_partial_name - a name of its own beside @path, which the caller frees. NULL with errno set. */
+/* disk_partial_name - a name of its own beside @path, which the caller frees. NULL with errno set.
+ */
 char *disk_partial_name(const char *path);
 /*
  * disk_publish - give the durable file @partial the name @path, durably; @overwrite: whatever file

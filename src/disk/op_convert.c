@@ -1,0 +1,152 @@
+/*
+ * op_convert.c - a new image with the contents of another disk: see operations.h.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "disk/op_copy.h"
+#include "disk/partial.h"
+#include "disk/operations.h"
+
+#define METADATA_ITEMS_MAX 1024
+#define METADATA_BYTES_MAX (1u << 20)
+
+struct converting {
+	struct disk_engine *engine;
+	struct disk *source;
+	const struct disk_convert *convert;
+	struct disk_create target; /* with what the source decides filled in */
+	struct disk_progress *progress;
+	struct disk_problem *problem;
+};
+
+static int copy_item(struct disk *from, struct disk *to, const GUID *item, void *buffer)
+{
+	uint32_t length = METADATA_BYTES_MAX;
+	int err = disk_metadata_get(from, item, buffer, &length);
+
+	return err ? err : disk_metadata_set(to, item, buffer, length);
+}
+
+/* User metadata goes along where both formats have it. */
+static int copy_metadata(struct disk *from, struct disk *to)
+{
+	GUID *items = malloc(METADATA_ITEMS_MAX * sizeof(*items));
+	void *buffer = malloc(METADATA_BYTES_MAX);
+	struct disk_info info;
+	unsigned n = 0;
+	int err = items && buffer ? 0 : -ENOMEM;
+
+	disk_info(to, &info);
+	if (!err)
+		err = disk_metadata_list(from, items, METADATA_ITEMS_MAX, &n);
+	if (err == -ENOTSUP || info.format != DISK_FORMAT_VHDX)
+		err = n = 0;
+	for (unsigned i = 0; i < n && !err; i++)
+		err = copy_item(from, to, &items[i], buffer);
+	free(items);
+	free(buffer);
+	return err;
+}
+
+/* Fill the image at @path, which was just made. */
+static int fill(struct converting *c, const char *path)
+{
+	const struct disk_open_options options = {
+		.flags = DISK_OPEN_WRITE,
+		.format = c->target.format,
+	};
+	struct disk_copy copy = {
+		.from = c->source,
+		.end = disk_size(c->source),
+		.depth = c->target.kind == DISK_DIFFERENCING ? 0 : UINT_MAX,
+		.parallel = c->convert->parallel,
+		.fresh = c->target.kind != DISK_DIFFERENCING,
+		.find_zeros = !c->convert->keep_zeros,
+	};
+	int closed, err = disk_open(c->engine, path, &options, &copy.to, c->problem);
+
+	if (err)
+		return err;
+	if (c->progress)
+		c->progress->total = copy.end;
+	err = disk_copy_run(c->engine, &copy, c->progress);
+	if (!err)
+		err = copy_metadata(c->source, copy.to);
+	closed = disk_close(copy.to);
+	return err ? err : closed;
+}
+
+static bool is_file(const char *path, const struct stat *file)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino;
+}
+
+/* A path that is in use, or taken, is refused before the work begins. */
+static int check_path(struct converting *c, const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!c->target.overwrite)
+		return disk_problem_say(c->problem, path, -EEXIST,
+			"the file exists; name another, or ask for it to be overwritten");
+	if (!S_ISREG(st.st_mode))
+		return disk_problem_say(c->problem, path, -EINVAL,
+			"is not a regular file, and cannot be replaced by a disk");
+	for (struct disk *d = disk_parent(c->source); d; d = disk_parent(d))
+		if (is_file(disk_path(d), &st))
+			return disk_problem_say(c->problem, path, -EBUSY,
+				"is a parent of %s; name another file", disk_path(c->source));
+	return 0;
+}
+
+/* What is not said is as in the source, as far as the format can say it. */
+static void complete(struct converting *c)
+{
+	struct disk_create *t = &c->target;
+	struct disk_info info;
+
+	disk_info(c->source, &info);
+	if (!t->size && t->kind != DISK_DIFFERENCING)
+		t->size = info.size;
+	if (t->format == DISK_FORMAT_RAW)
+		return;
+	if (!t->logical_sector)
+		t->logical_sector = info.logical_sector;
+	if (!t->physical_sector && t->format == DISK_FORMAT_VHDX)
+		t->physical_sector = info.physical_sector;
+}
+
+int disk_convert(struct disk_engine *e, struct disk *source, const char *path,
+	const struct disk_convert *convert, struct disk_progress *progress,
+	struct disk_problem *problem)
+{
+	struct converting c = {e, source, convert, convert->target, progress, problem};
+	char *partial;
+	int err;
+
+	complete(&c);
+	err = check_path(&c, path);
+	if (err)
+		return err;
+	partial = disk_partial_name(path);
+	if (!partial)
+		return -ENOMEM;
+	err = disk_create(e, partial, &c.target, NULL, problem);
+	if (!err) {
+		err = fill(&c, partial);
+		if (!err)
+			err = disk_publish(partial, path, c.target.overwrite);
+		if (err)
+			unlink(partial);
+	}
+	free(partial);
+	return err;
+}
