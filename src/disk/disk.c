@@ -16,6 +16,7 @@
 #include "disk/chain.h"
 #include "disk/partial.h"
 #include "disk/request.h"
+#include "disk/tracking.h"
 #include "winerror.h"
 
 #define HEAD (64u << 10)
@@ -108,6 +109,20 @@ static int open_file(struct disk_file *file, const char *path,
 	return err;
 }
 
+/* The image is open; its changes go on being tracked, or it is closed again. */
+static int begin_tracking(
+	struct disk *d, const struct disk_open_options *options, struct disk_problem *problem)
+{
+	int err = tracking_begin(d, options);
+
+	if (!err)
+		return 0;
+	disk_problem_note(problem, &d->file, err, disk_problem_win32(NULL, err),
+		"its change tracking file cannot be used: %s", strerror(-err));
+	d->ops->close(d);
+	return err;
+}
+
 int disk_open_image(struct disk_engine *e, const char *path,
 	const struct disk_open_options *options, const struct disk *top, struct disk **disk,
 	struct disk_problem *problem)
@@ -124,9 +139,11 @@ int disk_open_image(struct disk_engine *e, const char *path,
 	err = choose(&file, o.format, &ops, problem);
 	if (!err)
 		err = ops->open(e, &file, &o, disk, problem);
-	if (err)
+	if (err) {
 		disk_file_close(&file);
-	return err;
+		return err;
+	}
+	return o.flags & DISK_OPEN_WRITE ? begin_tracking(*disk, &o, problem) : 0;
 }
 
 int disk_open(struct disk_engine *e, const char *path, const struct disk_open_options *options,
@@ -149,16 +166,28 @@ int disk_open(struct disk_engine *e, const char *path, const struct disk_open_op
 	return err;
 }
 
+static int close_image(struct disk *d)
+{
+	struct tracking *tracking = d->tracking;
+	int flushed = disk_flush(d), closed, err;
+
+	tracking_stop(tracking);
+	closed = d->ops->close(d);
+	err = flushed ? flushed : closed;
+	tracking_end(tracking, err);
+	return err;
+}
+
 int disk_close(struct disk *d)
 {
 	int first = 0;
 
 	while (d) {
 		struct disk *parent = d->parent;
-		int flushed = disk_flush(d), closed = d->ops->close(d);
+		int err = close_image(d);
 
 		if (!first)
-			first = flushed ? flushed : closed;
+			first = err;
 		d = parent;
 	}
 	return first;

@@ -158,6 +158,18 @@ void disk_info(struct disk *d, struct disk_info *info);
 const char *disk_path(const struct disk *d);
 /* disk_parent - the open parent, NULL: none. Belongs to @d. */
 struct disk *disk_parent(struct disk *d);
+/*
+ * disk_chain_end - the image at the end of the chain of @d whose parent is still to be opened,
+ * after DISK_OPEN_NO_PARENTS; NULL: the chain is complete.
+ */
+struct disk *disk_chain_end(struct disk *d);
+/*
+ * disk_add_parent - open the image @path, without its parents, as the parent that
+ * disk_chain_end() lacks; it is written if @d was opened with DISK_OPEN_WRITE_PARENTS. -EALREADY:
+ * the chain is complete; -ESTALE: that is not the parent; -ELOOP: it is in the chain already; and
+ * the errors of disk_open().
+ */
+int disk_add_parent(struct disk *d, const char *path, struct disk_problem *problem);
 /* disk_size - bytes; cheap. */
 uint64_t disk_size(const struct disk *d);
 /*

@@ -130,6 +130,7 @@ struct disk {
 	/* The core's own. */
 	struct disk_gate gate;
 	_Atomic(struct disk_watcher *) watchers; /* newest first */
+	struct tracking *tracking;		 /* tracking.h; NULL: not tracked */
 };
 
 /* disk_init - for a format's open(): the shared part, with @file moved into it. */
