@@ -42,7 +42,8 @@ struct disk_attach_options {
 
 /*
  * disk_attach_start - serve @d, which must stay open until the attachment ended. Starts threads,
- * which block all signals. @options NULL: defaults.
+ * which block all signals. @options NULL: defaults. 0 with the problem noted: there
+ * can be no block device, and why.
  * Errors: -EALREADY: the image is attached; -ENOTSUP: no FUSE here; -EPERM, -EACCES: FUSE, or with
  * need_device the loop device, is not for this user.
  */
