@@ -1,0 +1,120 @@
+/*
+ * memory.c - see memory.h. A view reserves its addresses first and then maps the file's pages into
+ * them, runs of adjacent ones together.
+ */
+#include "vmbus/memory.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "vmbus/vmbus_protocol.h"
+
+static const struct vmbus_memory *range_of(const struct memory *m, uint64_t gpa, uint64_t size)
+{
+	for (unsigned i = 0; i < m->count; i++) {
+		const struct vmbus_memory *r = &m->range[i];
+
+		if (gpa >= r->gpa && gpa - r->gpa < r->size && size <= r->size - (gpa - r->gpa))
+			return r;
+	}
+	return NULL;
+}
+
+uint8_t *memory_at(const struct memory *m, uint64_t gpa, uint64_t size)
+{
+	const struct vmbus_memory *r = range_of(m, gpa, size);
+
+	return r ? r->host + (gpa - r->gpa) : NULL;
+}
+
+bool memory_gpa(const struct memory *m, const void *host, uint64_t *gpa)
+{
+	for (unsigned i = 0; i < m->count; i++) {
+		const struct vmbus_memory *r = &m->range[i];
+		uint64_t offset = (uint64_t)((const uint8_t *)host - r->host);
+
+		if (offset < r->size) {
+			*gpa = r->gpa + offset;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A number whose address does not fit 64 bits is no page. */
+static const struct vmbus_memory *range_of_page(const struct memory *m, uint64_t pfn)
+{
+	return pfn >> 52 ? NULL : range_of(m, pfn * VMBUS_PAGE, VMBUS_PAGE);
+}
+
+uint8_t *memory_page(const struct memory *m, uint64_t pfn)
+{
+	const struct vmbus_memory *r = range_of_page(m, pfn);
+
+	return r ? r->host + (pfn * VMBUS_PAGE - r->gpa) : NULL;
+}
+
+/* How many pages from the first on lie in a row in the same range. */
+static unsigned run_length(const struct vmbus_memory *r, const uint64_t *pfn, unsigned count)
+{
+	uint64_t end = (r->gpa + r->size) / VMBUS_PAGE;
+	unsigned n = 1;
+
+	while (n < count && pfn[n] == pfn[0] + n && pfn[n] < end)
+		n++;
+	return n;
+}
+
+static int place(struct memory *m, struct memory_view *view, uint8_t *at, const uint64_t *pfn,
+	unsigned count)
+{
+	while (count) {
+		const struct vmbus_memory *r = range_of_page(m, *pfn);
+		unsigned n;
+
+		if (!r)
+			return -EFAULT;
+		if (atomic_fetch_add(&m->pieces, 1) >= MEMORY_MAX_PIECES) {
+			atomic_fetch_sub(&m->pieces, 1);
+			return -ENOMEM;
+		}
+		view->pieces++;
+		n = run_length(r, pfn, count);
+		if (mmap(at, (size_t)n * VMBUS_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			    r->fd, (off_t)(r->offset + (*pfn * VMBUS_PAGE - r->gpa))) == MAP_FAILED)
+			return -errno;
+		at += (size_t)n * VMBUS_PAGE;
+		pfn += n;
+		count -= n;
+	}
+	return 0;
+}
+
+int memory_view_create(struct memory *m, const uint64_t *pfn, unsigned count, unsigned again_from,
+	struct memory_view *view)
+{
+	uint64_t again = count - again_from;
+	int err;
+
+	*view = (struct memory_view){.size = (count + again) * VMBUS_PAGE};
+	view->base = mmap(
+		NULL, view->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (view->base == MAP_FAILED)
+		return -errno;
+	err = place(m, view, view->base, pfn, count);
+	if (!err && again)
+		err = place(m, view, view->base + (size_t)count * VMBUS_PAGE, pfn + again_from,
+			(unsigned)again);
+	if (err)
+		memory_view_destroy(m, view);
+	return err;
+}
+
+void memory_view_destroy(struct memory *m, struct memory_view *view)
+{
+	if (!view->base)
+		return;
+	munmap(view->base, view->size);
+	atomic_fetch_sub(&m->pieces, view->pieces);
+	view->base = NULL;
+}
