@@ -597,8 +597,9 @@ static void test_shared_signals_are_told_apart(void **state)
 	assert_int_equal(offer.connection, VMBUS_SHARED_CONNECTION);
 	guest_open(d->guest, &c, &offer, 2);
 	for (unsigned i = 0; i < 20; i++) {
-		bits[63] = 0xFFFFFFFF; /* nobody's */
-		bits[offer.relid / 32] |= 1u << (offer.relid & 31);
+		__atomic_store_n(&bits[63], 0xFFFFFFFF, __ATOMIC_SEQ_CST); /* nobody's */
+		__atomic_fetch_or(
+			&bits[offer.relid / 32], 1u << (offer.relid & 31), __ATOMIC_SEQ_CST);
 		c.out.control->interrupt_mask = 1;
 		send_one(&c, i, "for one of many");
 		guest_signal(d->guest, VMBUS_SHARED_CONNECTION);
