@@ -24,6 +24,7 @@
 
 /* In the order in which they are asked; raw takes everything. */
 static const struct disk_format_ops *const formats[] = {
+	&disk_vhdx,
 	&disk_vhd,
 	&disk_raw,
 };
