@@ -12,8 +12,10 @@
  * - Metadata in memory stays within disk_open_options.cache bytes for each image, whatever its
  * size.
  *
- * Threads: a disk may be used from any number of threads. A queue belongs to one thread at a time;
- * requests of one queue complete in any order, in disk_queue_run() of that queue.
+ * Threads: a disk may be used from any number of threads. A queue belongs to one thread at a time
+ * (it changes hands with no request under way); requests of one queue complete in any order, in
+ * disk_queue_run() of that queue. A thread whose queue has requests under way must not call what
+ * waits for them: the functions that work at once on the same disk, and disk_freeze().
  *
  * Functions return 0 or a negative errno. Those that take a struct disk_problem also say there, in
  * one line that names the file and the remedy, what was wrong, and which Win32 error that is.
@@ -212,8 +214,10 @@ struct disk_request {
 	struct disk *disk;
 	struct disk_queue *queue;
 	uint64_t reached; /* bytes that parts were made of */
-	unsigned parts;	  /* that are not done; the queue's thread counts them */
+	unsigned parts;	  /* that are not done, and one while more may be made; the queue's thread */
 	unsigned ticket;  /* gate.h */
+	bool flushing;	  /* what is left is a flush */
+	int aside;	  /* what an engine thread's part came to */
 };
 
 /*
@@ -223,11 +227,15 @@ struct disk_request {
 struct disk_queue *disk_queue_create(struct disk_engine *e, unsigned depth);
 /* disk_queue_destroy - after its last request was answered. NULL is allowed. */
 void disk_queue_destroy(struct disk_queue *q);
-/* disk_queue_fd - becomes readable when disk_queue_run() has something to do. */
-int disk_queue_fd(const struct disk_queue *q);
+/*
+ * disk_queue_fd - becomes readable when disk_queue_run() has something to do. To be asked for before
+ * the first request: a queue of which nobody waits for the descriptor spares the work of telling.
+ */
+int disk_queue_fd(struct disk_queue *q);
 /*
  * disk_submit - start @r. It is answered in disk_queue_run(), never inside this. Operations may be
- * gathered: they reach the kernel at the next disk_queue_run() or disk_queue_kick().
+ * gathered: they reach the kernel at the next disk_queue_run() or disk_queue_kick(). Those that
+ * done() submits need no kick.
  */
 void disk_submit(struct disk_queue *q, struct disk *d, struct disk_request *r);
 void disk_queue_kick(struct disk_queue *q);

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "disk/gate.h"
+#include "disk/queue.h"
+#include "disk/work.h"
 
 #define STACK (256u << 10)
 
@@ -21,11 +22,22 @@ struct disk_engine {
 	_Atomic unsigned next_stripe;
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t more;
-	struct disk_work *first, **end;
+	struct disk_work_list lists[2]; /* by kind */
+	unsigned waiting;		/* threads with work that waits */
 	bool quit;
 	unsigned n_threads;
 	pthread_t threads[];
 };
+
+/* The lock is held. NULL: nothing that may be begun. */
+static struct disk_work *next_work(struct disk_engine *e, bool *waits)
+{
+	*waits = e->lists[DISK_WORK_WAITS].first && e->waiting < e->n_threads / 2;
+	if (*waits)
+		return disk_work_pop(&e->lists[DISK_WORK_WAITS]);
+	return e->lists[DISK_WORK_GOES_ON].first ? disk_work_pop(&e->lists[DISK_WORK_GOES_ON])
+						 : NULL;
+}
 
 static void *serve(void *arg)
 {
@@ -33,15 +45,15 @@ static void *serve(void *arg)
 
 	pthread_mutex_lock(&e->lock);
 	for (;;) {
-		struct disk_work *w = e->first;
+		bool waits;
+		struct disk_work *w = next_work(e, &waits);
 
 		if (w) {
-			e->first = w->next;
-			if (!e->first)
-				e->end = &e->first;
+			e->waiting += waits;
 			pthread_mutex_unlock(&e->lock);
 			w->run(w);
 			pthread_mutex_lock(&e->lock);
+			e->waiting -= waits;
 		} else if (e->quit) {
 			break;
 		} else {
@@ -65,10 +77,12 @@ static int start(struct disk_engine *e, unsigned n)
 	pthread_attr_setstacksize(&attr, STACK);
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);
+	pthread_mutex_lock(&e->lock);
 	while (!err && e->n_threads < n) {
 		err = pthread_create(&e->threads[e->n_threads], &attr, serve, e);
 		e->n_threads += !err;
 	}
+	pthread_mutex_unlock(&e->lock);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
 	return -err;
@@ -87,12 +101,16 @@ struct disk_engine *disk_engine_create(const struct disk_engine_options *options
 	n = options->threads;
 	if (!n)
 		n = processors < 2 ? 4 : processors > 8 ? 16 : 2 * processors;
+	if (n < 2)
+		n = 2;
 	e = calloc(1, sizeof(*e) + n * sizeof(e->threads[0]));
 	if (!e)
 		return NULL;
 	pthread_mutex_init(&e->lock, NULL);
 	pthread_cond_init(&e->more, NULL);
-	e->end = &e->first;
+	disk_work_list_init(&e->lists[DISK_WORK_GOES_ON]);
+	disk_work_list_init(&e->lists[DISK_WORK_WAITS]);
+	e->uring = !options->no_uring && disk_ring_available();
 	err = start(e, n);
 	if (!err)
 		return e;
@@ -121,12 +139,10 @@ bool disk_engine_uses_uring(const struct disk_engine *e)
 	return e->uring;
 }
 
-void disk_engine_run(struct disk_engine *e, struct disk_work *w)
+void disk_engine_run(struct disk_engine *e, struct disk_work *w, enum disk_work_kind kind)
 {
-	w->next = NULL;
 	pthread_mutex_lock(&e->lock);
-	*e->end = w;
-	e->end = &w->next;
+	disk_work_append(&e->lists[kind], w);
 	pthread_cond_signal(&e->more);
 	pthread_mutex_unlock(&e->lock);
 }

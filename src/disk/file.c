@@ -312,24 +312,11 @@ static int64_t move(
 		       : move_bounced(f, write, at, length, offset);
 }
 
-static int write_at(struct disk_file *f, struct disk_iov at, uint64_t length, uint64_t offset)
-{
-	uint64_t id = disk_file_began(f, DISK_EVENT_WRITE, offset, length, &at);
-	int64_t n = f->writable ? move(f, true, at, length, offset) : -EBADF;
-	int err = n < 0 ? n : 0;
-
-	disk_file_ended(f, id, DISK_EVENT_WRITE, offset, length, err);
-	return err;
-}
-
-int disk_file_move(
+int disk_file_transfer(
 	struct disk_file *f, bool write, struct disk_iov at, uint64_t length, uint64_t offset)
 {
-	int64_t n;
+	int64_t n = move(f, write, at, length, offset);
 
-	if (write)
-		return write_at(f, at, length, offset);
-	n = move(f, false, at, length, offset);
 	if (n < 0)
 		return n;
 	if (length - n >= SECTOR)
@@ -337,6 +324,26 @@ int disk_file_move(
 	disk_iov_advance(&at, n);
 	disk_iov_zero(at, length - n);
 	return 0;
+}
+
+static int write_at(struct disk_file *f, struct disk_iov at, uint64_t length, uint64_t offset)
+{
+	uint64_t id;
+	int err;
+
+	if (!f->writable)
+		return -EBADF;
+	id = disk_file_began(f, DISK_EVENT_WRITE, offset, length, &at);
+	err = disk_file_transfer(f, true, at, length, offset);
+	disk_file_ended(f, id, DISK_EVENT_WRITE, offset, length, err);
+	return err;
+}
+
+int disk_file_move(
+	struct disk_file *f, bool write, struct disk_iov at, uint64_t length, uint64_t offset)
+{
+	return write ? write_at(f, at, length, offset)
+		     : disk_file_transfer(f, false, at, length, offset);
 }
 
 int disk_file_readv(struct disk_file *f, const struct iovec *iov, unsigned n, uint64_t offset)
@@ -386,10 +393,15 @@ int disk_file_write(struct disk_file *f, const void *buffer, uint64_t length, ui
 
 /* ---- The file as a whole --------------------------------------------------------------------- */
 
+int disk_file_sync(struct disk_file *f)
+{
+	return fdatasync(f->fd) < 0 ? -errno : 0;
+}
+
 int disk_file_flush(struct disk_file *f)
 {
 	uint64_t id = disk_file_began(f, DISK_EVENT_FLUSH, 0, 0, NULL);
-	int err = fdatasync(f->fd) < 0 ? -errno : 0;
+	int err = disk_file_sync(f);
 
 	disk_file_ended(f, id, DISK_EVENT_FLUSH, 0, 0, err);
 	return err;
@@ -409,7 +421,7 @@ int disk_file_set_size(struct disk_file *f, uint64_t size)
 	return err;
 }
 
-static int write_zeros(struct disk_file *f, uint64_t offset, uint64_t length)
+int disk_file_write_zeros(struct disk_file *f, uint64_t offset, uint64_t length)
 {
 	uint64_t step = length < BOUNCE ? length : BOUNCE;
 	void *zeros;
@@ -447,7 +459,7 @@ int disk_file_zero(struct disk_file *f, uint64_t offset, uint64_t length, bool r
 	while (err == -EINTR);
 	disk_file_ended(f, id, DISK_EVENT_ZERO, offset, length, err);
 	if (err == -EOPNOTSUPP || err == -ENOSYS || err == -EINVAL)
-		return write_zeros(f, offset, length);
+		return disk_file_write_zeros(f, offset, length);
 	return err;
 }
 

@@ -79,6 +79,8 @@ int disk_file_set_size(struct disk_file *f, uint64_t size);
  * where the file system can. Falls back to writing zeros.
  */
 int disk_file_zero(struct disk_file *f, uint64_t offset, uint64_t length, bool release);
+/* disk_file_write_zeros - write them, also behind the end. */
+int disk_file_write_zeros(struct disk_file *f, uint64_t offset, uint64_t length);
 /* disk_file_allocate - take space for the range (fallocate), extending the file when needed. */
 int disk_file_allocate(struct disk_file *f, uint64_t offset, uint64_t length);
 /*
@@ -93,6 +95,10 @@ int64_t disk_file_hole(struct disk_file *f, uint64_t offset, uint64_t end, bool 
 /* disk_file_aligned - can it be moved without a bounce? */
 bool disk_file_aligned(
 	const struct disk_file *f, const struct disk_iov *at, uint64_t length, uint64_t offset);
+/* disk_file_transfer, disk_file_sync - disk_file_move(), disk_file_flush() without telling it. */
+int disk_file_transfer(
+	struct disk_file *f, bool write, struct disk_iov at, uint64_t length, uint64_t offset);
+int disk_file_sync(struct disk_file *f);
 /* disk_file_began - tell the recorder; @at NULL unless a write. What disk_file_ended() gets. */
 uint64_t disk_file_began(struct disk_file *f, enum disk_event event, uint64_t offset,
 	uint64_t length, const struct disk_iov *at);

@@ -20,7 +20,7 @@ void disk_gate_init(struct disk_gate *g)
 	pthread_mutex_init(&g->turn, NULL);
 	pthread_mutex_init(&g->lock, NULL);
 	pthread_cond_init(&g->moved, NULL);
-	g->held_end = &g->held;
+	disk_work_list_init(&g->held);
 }
 
 void disk_gate_fini(struct disk_gate *g)
@@ -93,11 +93,8 @@ bool disk_gate_hold(struct disk_gate *g, struct disk_work *w)
 
 	pthread_mutex_lock(&g->lock);
 	frozen = atomic_load(&g->frozen);
-	if (frozen) {
-		w->next = NULL;
-		*g->held_end = w;
-		g->held_end = &w->next;
-	}
+	if (frozen)
+		disk_work_append(&g->held, w);
 	pthread_mutex_unlock(&g->lock);
 	return frozen;
 }
@@ -138,20 +135,12 @@ void disk_freeze(struct disk *d)
 void disk_thaw(struct disk *d)
 {
 	struct disk_gate *g = &d->gate;
-	struct disk_work *held = NULL;
 
 	pthread_mutex_lock(&g->lock);
 	if (atomic_fetch_sub(&g->frozen, 1) == 1) {
-		held = g->held;
-		g->held = NULL;
-		g->held_end = &g->held;
+		while (g->held.first)
+			disk_engine_run(d->engine, disk_work_pop(&g->held), DISK_WORK_WAITS);
 		pthread_cond_broadcast(&g->moved);
 	}
 	pthread_mutex_unlock(&g->lock);
-	while (held) {
-		struct disk_work *next = held->next;
-
-		disk_engine_run(d->engine, held);
-		held = next;
-	}
 }

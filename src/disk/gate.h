@@ -12,7 +12,7 @@
  * epoch and waits for the old one's counters to become zero, each for itself (a request leaves by
  * the stripe where it came in). Ideas from sleepable RCU (Linux, kernel/rcu/srcutree.c).
  *
- * A disk and its parent are frozen child first.
+ * A parent is frozen only while its children are: who is inside a child is let into its parents.
  */
 #ifndef PARTITA_DISK_GATE_H
 #define PARTITA_DISK_GATE_H
@@ -21,7 +21,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "disk/disk.h"
+#include "disk/work.h"
 
 #define DISK_STRIPES 8u
 
@@ -37,7 +37,7 @@ struct disk_gate {
 	pthread_mutex_t turn;	  /* one epoch at a time */
 	pthread_mutex_t lock;	  /* of held, and for the condition */
 	pthread_cond_t moved;	  /* a counter became zero, or the disk thawed */
-	struct disk_work *held, **held_end;
+	struct disk_work_list held;
 	char apart[64];
 	struct disk_gate_stripe stripe[DISK_STRIPES];
 };
@@ -52,8 +52,8 @@ void disk_gate_fini(struct disk_gate *g);
 unsigned disk_stripe(void);
 
 /*
- * disk_gate_enter - be inside. 0: the disk is frozen. With @under_way (it is outside, or came in by
- * the gate of a child) also while others freeze.
+ * disk_gate_enter - be inside. 0: the disk is frozen. With @under_way (it is outside, or inside a
+ * child) also while others freeze.
  */
 disk_ticket disk_gate_enter(struct disk_gate *g, unsigned stripe, bool under_way);
 /* disk_gate_stay - be outside, as disk_gate_enter(). */

@@ -31,5 +31,7 @@ bool disk_request_admit(struct disk_request *r, unsigned stripe);
 int disk_request_move(struct disk_request *r, unsigned stripe);
 /* disk_request_perform - do all of @r, which is let in, in this thread, and let it out. */
 int disk_request_perform(struct disk_request *r, unsigned stripe);
+/* disk_request_flush - flush @d in this thread; the caller is outside. */
+int disk_request_flush(struct disk *d);
 
 #endif

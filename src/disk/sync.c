@@ -14,20 +14,6 @@ void disk_step_end(struct disk_step *s)
 		disk_gate_leave(&s->at->gate, s->ticket);
 }
 
-/* A parent that nobody can write needs no counting: its places are for ever. */
-static int enter_parent(struct disk *d, unsigned stripe, bool nowait, disk_ticket *ticket)
-{
-	*ticket = 0;
-	while (d->file.writable && !*ticket) {
-		*ticket = disk_gate_enter(&d->gate, stripe, false);
-		if (!*ticket && nowait)
-			return -EAGAIN;
-		if (!*ticket)
-			disk_gate_wait(&d->gate);
-	}
-	return 0;
-}
-
 int disk_step_map(struct disk *d, uint64_t offset, uint64_t length, unsigned stripe, bool nowait,
 	struct disk_step *s)
 {
@@ -58,9 +44,9 @@ int disk_step_map(struct disk *d, uint64_t offset, uint64_t length, unsigned str
 		if (!parent)
 			return -ENXIO;
 		s->at = parent;
-		err = enter_parent(parent, stripe, nowait, &s->ticket);
-		if (err)
-			return err;
+		/* One that nobody can write needs no counting: its places are for ever. */
+		if (parent->file.writable)
+			s->ticket = disk_gate_enter(&parent->gate, stripe, true);
 	}
 	if (!err && extent.place == DISK_HERE) {
 		s->file_offset = extent.file_offset;
@@ -160,7 +146,10 @@ static int write_zeros(
 	int err = d->ops->place(d, offset, length, false, &x), settled = 0;
 
 	if (!err) {
-		err = disk_file_zero(&d->file, x.file_offset, x.length, false);
+		/* A new place may be behind the end of the file, which the data then moves. */
+		err = x.file_offset + x.length > atomic_load(&d->file.size)
+			      ? disk_file_write_zeros(&d->file, x.file_offset, x.length)
+			      : disk_file_zero(&d->file, x.file_offset, x.length, false);
 		settled = x.settle ? d->ops->settle(d, offset, &x, err) : 0;
 	}
 	disk_gate_leave(&d->gate, t);
@@ -188,7 +177,7 @@ static int zero(struct disk_request *r, unsigned stripe)
 	return err;
 }
 
-static int flush(struct disk *d)
+int disk_request_flush(struct disk *d)
 {
 	struct disk_watcher *w;
 	int err;
@@ -213,7 +202,7 @@ static int change(struct disk_request *r, unsigned stripe)
 		return err;
 	r->ticket = disk_gate_stay(&d->gate, stripe, true);
 	disk_gate_leave(&d->gate, inside);
-	return flush(d);
+	return disk_request_flush(d);
 }
 
 /* Changes are told to the watchers: those who agreed before also learn how it ended. */
@@ -238,7 +227,7 @@ static int watched_change(struct disk_request *r, unsigned stripe)
 int disk_request_perform(struct disk_request *r, unsigned stripe)
 {
 	int err = r->op == DISK_READ	? disk_request_move(r, stripe)
-		  : r->op == DISK_FLUSH ? flush(r->disk)
+		  : r->op == DISK_FLUSH ? disk_request_flush(r->disk)
 					: watched_change(r, stripe);
 
 	disk_gate_leave(&r->disk->gate, r->ticket);
