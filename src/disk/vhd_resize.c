@@ -296,7 +296,7 @@ int vhd_resize(struct disk *d, uint64_t size, bool lose, struct disk_problem *pr
 	struct vhd *v = vhd_of(d);
 	int err = check_size(v, size, lose, problem);
 
-	if (!err)
+	if (!err && vhd_has_blocks(v))
 		err = vhd_commit(v);
 	if (!err)
 		err = vhd_stamp(v);
