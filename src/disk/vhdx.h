@@ -93,6 +93,8 @@ struct vhdx {
 	 * that it may have (else zero); paths as stored in UTF-8, NULL where there is none. */
 	GUID linkage[2];
 	char *locator[DISK_LOCATOR_VOLUME + 1];
+	/* The open disk that was made from this one; it hears of a new DataWriteGuid first. */
+	struct vhdx *child;
 
 	/*
 	 * A log that was left, and what the file is with it. @overlay: not NULL only when the file
@@ -221,6 +223,12 @@ int vhdx_bat_set(struct vhdx *v, uint64_t index, uint64_t entry);
 int vhdx_space_take(struct vhdx *v, uint64_t length, uint64_t *offset);
 void vhdx_space_give(struct vhdx *v, uint64_t offset, uint64_t length);
 
+/*
+ * vhdx_region_extend - @region moves to room of @length bytes, more than it has, with what it
+ * holds; the rest is zeros. Durable. Frozen, and after vhdx_flush(): nothing is changed in memory.
+ */
+int vhdx_region_extend(struct vhdx *v, struct vhdx_region *region, uint32_t length);
+
 /* Parts of the table of operations, as format.h has them (vhdx_io.c ...). */
 int vhdx_map(
 	struct disk *d, uint64_t offset, uint64_t length, bool nowait, struct disk_extent *extent);
@@ -288,6 +296,11 @@ int vhdx_locator_read(struct vhdx *v, struct disk_problem *problem);
  */
 int vhdx_locator_make(
 	const char *child, const char *path, const GUID *linkage, void **data, uint32_t *n);
+/*
+ * The parent's DataWriteGuid is @now and will be @next: the locator names both, durable, so that a
+ * power cut in between leaves the parent found. For a writable file.
+ */
+int vhdx_locator_follow(struct vhdx *v, const GUID *now, const GUID *next);
 int vhdx_locator_get(struct disk *d, enum disk_locator which, char **path);
 int vhdx_set_parent(
 	struct disk *d, const char *path, struct disk *parent, struct disk_problem *problem);

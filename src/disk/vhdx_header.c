@@ -222,6 +222,14 @@ int vhdx_file_begin(struct vhdx *v)
 	return r;
 }
 
+/* A child that is open for writing, as in a merge into this disk, must know the disk again. */
+static int tell_child(struct vhdx *v, const GUID *next)
+{
+	if (!v->child || !v->child->disk.file.writable)
+		return 0;
+	return vhdx_locator_follow(v->child, &v->header.data_write, next);
+}
+
 int vhdx_data_begin(struct vhdx *v)
 {
 	struct vhdx_header h;
@@ -233,7 +241,9 @@ int vhdx_data_begin(struct vhdx *v)
 	if (!v->data_begun) {
 		h = v->header;
 		guid_new(&h.data_write);
-		r = update(v, &h);
+		r = tell_child(v, &h.data_write);
+		if (!r)
+			r = update(v, &h);
 		v->data_begun = !r;
 	}
 	pthread_mutex_unlock(&v->header_lock);

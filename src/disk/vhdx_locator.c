@@ -229,13 +229,16 @@ static char *linkage_text(const GUID *id)
 int vhdx_locator_make(
 	const char *child, const char *path, const GUID *linkage, void **data, uint32_t *n)
 {
+	static const GUID none;
 	char *values[KEYS] = {0};
 	int r = disk_path_locators(child, path, &values[RELATIVE_PATH], &values[ABSOLUTE_PATH]);
 
 	if (r)
 		return r;
 	values[LINKAGE] = linkage_text(linkage);
-	r = values[LINKAGE] ? make(values, data, n) : -ENOMEM;
+	/* There already, so that there is room for it when it is needed. */
+	values[LINKAGE_2] = linkage_text(&none);
+	r = values[LINKAGE] && values[LINKAGE_2] ? make(values, data, n) : -ENOMEM;
 	free_values(values);
 	return r;
 }
@@ -256,6 +259,28 @@ static int store(struct vhdx *v, const void *item, uint32_t n)
 		pthread_mutex_unlock(&v->metadata_lock);
 	}
 	free_values(values);
+	return r;
+}
+
+int vhdx_locator_follow(struct vhdx *v, const GUID *now, const GUID *next)
+{
+	char *values[KEYS] = {[LINKAGE] = linkage_text(now), [LINKAGE_2] = linkage_text(next)};
+	void *item = NULL;
+	uint32_t n;
+	int r = 0;
+
+	for (unsigned i = 0; i < sizeof(key_of) / sizeof(key_of[0]); i++)
+		if (v->locator[i] && !(values[key_of[i]] = strdup(v->locator[i])))
+			r = -ENOMEM;
+	if (!values[LINKAGE] || !values[LINKAGE_2])
+		r = -ENOMEM;
+	if (!r)
+		r = make(values, &item, &n);
+	free_values(values);
+	if (!r) {
+		r = store(v, item, n);
+		free(item);
+	}
 	return r;
 }
 
@@ -287,6 +312,8 @@ int vhdx_set_parent(
 		return r;
 	r = store(v, item, n);
 	free(item);
+	if (!r)
+		vhdx_of(parent)->child = v;
 	return r;
 }
 
@@ -315,5 +342,6 @@ int vhdx_parent_fits(struct disk *d, struct disk *parent, struct disk_problem *p
 			"its sectors have %u bytes and those of its parent %s have %u; "
 			"name the right parent",
 			d->fixed.logical_sector, parent->file.path, parent->fixed.logical_sector);
+	vhdx_of(parent)->child = v;
 	return 0;
 }

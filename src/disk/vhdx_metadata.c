@@ -3,7 +3,7 @@
  * some of its own and users may add more.
  *
  * What it promises: an item is replaced, added or deleted as a whole, through the log. Items never
- * overlap, and none is longer than 1 MiB. When the region is full it is not made larger: -ENOSPC.
+ * overlap, and none is longer than 1 MiB. A region that is full moves to where it can be larger.
  *
  * Source: [MS-VHDX] 2.6.
  */
@@ -14,6 +14,9 @@
 #include "base/guid.h"
 #include "disk/vhdx.h"
 #include "winerror.h"
+
+/* Bytes of an item that even a small log takes together with the table. */
+#define LOGGED_AT_ONCE (256u << 10)
 
 static const GUID file_parameters = VHDX_ITEM_FILE_PARAMETERS;
 static const GUID disk_size_item = VHDX_ITEM_DISK_SIZE;
@@ -337,7 +340,28 @@ static struct vhdx_item *new_item(struct vhdx *v, const GUID *id, uint32_t flags
 	return item;
 }
 
-/* Under the lock. That contents and table change together is the log's doing. */
+/*
+ * Contents that the log has no room for at once are written where no item is, and durable piece by
+ * piece before the table names them.
+ */
+static int write_contents(struct vhdx *v, uint32_t at, const void *data, uint32_t length)
+{
+	int r = 0;
+
+	for (uint32_t done = 0, n; !r && done < length; done += n) {
+		n = length - done < LOGGED_AT_ONCE ? length - done : LOGGED_AT_ONCE;
+		r = vhdx_write_logged(
+			v, v->metadata->offset + at + done, (const uint8_t *)data + done, n);
+		if (!r && length > LOGGED_AT_ONCE)
+			r = vhdx_commit(v);
+	}
+	return r;
+}
+
+/*
+ * Under the lock. That contents and table change together is the log's doing. -EAGAIN: the region
+ * has no room for that many bytes; -ENOSPC: the table has none for another item.
+ */
 static int set_item(
 	struct vhdx *v, const GUID *id, uint32_t flags, const void *data, uint32_t length)
 {
@@ -351,15 +375,15 @@ static int set_item(
 	if (!item)
 		return -ENOSPC;
 	before = *item;
-	if (length > item->length)
+	if (length > item->length || length > LOGGED_AT_ONCE)
 		item->offset = find_room(v, length);
 	else if (!length)
 		item->offset = 0;
 	item->length = length;
 	if (length && !item->offset)
-		r = -ENOSPC;
-	if (!r && length)
-		r = vhdx_write_logged(v, v->metadata->offset + item->offset, data, length);
+		r = -EAGAIN;
+	if (!r)
+		r = write_contents(v, item->offset, data, length);
 	if (!r)
 		r = write_table(v, v->items, v->n_items);
 	if (r) {
@@ -369,7 +393,28 @@ static int set_item(
 	return r;
 }
 
-int vhdx_item_set(struct vhdx *v, const GUID *id, uint32_t flags, const void *data, uint32_t length)
+/* Make the region larger, so that @more bytes fit behind all items. */
+static int extend_region(struct vhdx *v, uint32_t more)
+{
+	uint64_t length =
+		2 * (uint64_t)v->metadata->length + (more + VHDX_MB - 1) / VHDX_MB * VHDX_MB;
+	int r;
+
+	if (length > VHDX_METADATA_REGION_MAX)
+		return -ENOSPC;
+	disk_freeze(&v->disk);
+	r = vhdx_flush(&v->disk);
+	if (!r) {
+		pthread_mutex_lock(&v->metadata_lock);
+		r = vhdx_region_extend(v, v->metadata, length);
+		pthread_mutex_unlock(&v->metadata_lock);
+	}
+	disk_thaw(&v->disk);
+	return r;
+}
+
+static int try_set_item(
+	struct vhdx *v, const GUID *id, uint32_t flags, const void *data, uint32_t length)
 {
 	int r;
 
@@ -377,6 +422,16 @@ int vhdx_item_set(struct vhdx *v, const GUID *id, uint32_t flags, const void *da
 	r = set_item(v, id, flags, data, length);
 	pthread_mutex_unlock(&v->metadata_lock);
 	return r;
+}
+
+int vhdx_item_set(struct vhdx *v, const GUID *id, uint32_t flags, const void *data, uint32_t length)
+{
+	int r = try_set_item(v, id, flags, data, length);
+
+	if (r != -EAGAIN)
+		return r;
+	r = extend_region(v, length);
+	return r ? r : try_set_item(v, id, flags, data, length);
 }
 
 int vhdx_set_size(struct vhdx *v, uint64_t size)

@@ -78,6 +78,8 @@ static int vhdx_close(struct disk *d)
 	/* What could not be put in place is replayed at the next opening. */
 	if (!r && d->file.writable)
 		r = vhdx_log_end(v);
+	if (d->parent)
+		vhdx_of(d->parent)->child = NULL;
 	free_structure(v);
 	disk_fini(d);
 	free(v);

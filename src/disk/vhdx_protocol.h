@@ -25,19 +25,20 @@
 #define VHDX_REGION_TABLE_AT(i) (VHDX_KB64 * (3 + (i)))
 
 /* Limits of the format. */
-#define VHDX_BLOCK_MIN		(1u << 20)
-#define VHDX_BLOCK_MAX		(256u << 20)
-#define VHDX_BLOCK_DEFAULT	(32u << 20) /* as Hyper-V makes them; differencing disks: */
-#define VHDX_BLOCK_DIFFERENCING (2u << 20)
-#define VHDX_SIZE_MAX		(64 * VHDX_TB)
-#define VHDX_FILE_MAX		(128 * VHDX_TB) /* ours: no file with sound tables is longer */
-#define VHDX_CHUNK_SECTORS	(1ull << 23)	/* sectors whose bits fill a sector bitmap block */
-#define VHDX_BITMAP_BLOCK	(1u << 20)
-#define VHDX_REGIONS_MAX	2047
-#define VHDX_METADATA_MAX	2047	   /* items ... */
-#define VHDX_METADATA_USER_MAX	1024	   /* ... of which are the user's */
-#define VHDX_METADATA_ITEM_MAX	(1u << 20) /* bytes of an item */
-#define VHDX_LOCATOR_KEYS_MAX	256	   /* ours: the format has no limit but 16 bits */
+#define VHDX_BLOCK_MIN		 (1u << 20)
+#define VHDX_BLOCK_MAX		 (256u << 20)
+#define VHDX_BLOCK_DEFAULT	 (32u << 20) /* as Hyper-V makes them; differencing disks: */
+#define VHDX_BLOCK_DIFFERENCING	 (2u << 20)
+#define VHDX_SIZE_MAX		 (64 * VHDX_TB)
+#define VHDX_FILE_MAX		 (128 * VHDX_TB) /* ours: no file with sound tables is longer */
+#define VHDX_CHUNK_SECTORS	 (1ull << 23)	 /* sectors whose bits fill a sector bitmap block */
+#define VHDX_BITMAP_BLOCK	 (1u << 20)
+#define VHDX_REGIONS_MAX	 2047
+#define VHDX_METADATA_MAX	 2047		/* items ... */
+#define VHDX_METADATA_USER_MAX	 1024		/* ... of which are the user's */
+#define VHDX_METADATA_ITEM_MAX	 (1u << 20)	/* bytes of an item */
+#define VHDX_METADATA_REGION_MAX (128ull << 20) /* ours */
+#define VHDX_LOCATOR_KEYS_MAX	 256		/* ours: the format has no limit but 16 bits */
 
 /* 2.2.1 */
 struct vhdx_identifier {

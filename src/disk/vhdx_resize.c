@@ -151,15 +151,15 @@ static int hide_parent(struct vhdx *v, uint64_t size)
 	return 0;
 }
 
-/* ---- A longer table -------------------------------------------------------------------------- */
+/* ---- A longer region ------------------------------------------------------------------------- */
 
-static int copy_table(struct vhdx *v, uint64_t to)
+static int copy_region(struct vhdx *v, const struct vhdx_region *r, uint64_t to)
 {
 	uint8_t *buffer = malloc(COPY);
 	int err = buffer ? 0 : -ENOMEM;
 
-	for (uint64_t at = 0; !err && at < v->bat->length; at += COPY) {
-		err = vhdx_read(v, buffer, COPY, v->bat->offset + at);
+	for (uint64_t at = 0; !err && at < r->length; at += COPY) {
+		err = vhdx_read(v, buffer, COPY, r->offset + at);
 		if (!err)
 			err = disk_file_write(&v->disk.file, buffer, COPY, to + at);
 	}
@@ -167,19 +167,18 @@ static int copy_table(struct vhdx *v, uint64_t to)
 	return err ? err : disk_file_flush(&v->disk.file);
 }
 
-/* All is in place: nothing is changed in memory. */
-static int move_table(struct vhdx *v, uint64_t length)
+int vhdx_region_extend(struct vhdx *v, struct vhdx_region *region, uint32_t length)
 {
-	struct vhdx_region old = *v->bat;
+	struct vhdx_region old = *region;
 	uint64_t to;
 	int err = vhdx_space_take(v, length, &to);
 
 	if (err)
 		return err;
-	err = copy_table(v, to);
+	err = copy_region(v, region, to);
 	vhdx_pages_forget(v);
 	if (!err)
-		err = vhdx_region_move(v, v->bat, to, length);
+		err = vhdx_region_move(v, region, to, length);
 	if (err) {
 		vhdx_space_back(v, to, length);
 		return err;
@@ -216,7 +215,7 @@ static int grow(struct vhdx *v, uint64_t size)
 	int err = 0;
 
 	if (bytes > v->bat->length)
-		err = move_table(v, (bytes + VHDX_MB - 1) / VHDX_MB * VHDX_MB);
+		err = vhdx_region_extend(v, v->bat, (bytes + VHDX_MB - 1) / VHDX_MB * VHDX_MB);
 	if (!err)
 		err = clear_entries(v, v->blocks, larger.bat_entries, false);
 	if (!err)

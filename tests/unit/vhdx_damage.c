@@ -281,8 +281,8 @@ static void linkage_text(struct images *m)
 
 static void paths_missing(struct images *m)
 {
-	poke_locator(m, text_at(m, 1, false), "x", 1);
 	poke_locator(m, text_at(m, 2, false), "x", 1);
+	poke_locator(m, text_at(m, 3, false), "x", 1);
 }
 
 static void key_twice(struct images *m)
