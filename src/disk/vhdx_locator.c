@@ -326,7 +326,7 @@ int vhdx_parent_fits(struct disk *d, struct disk *parent, struct disk_problem *p
 		return disk_problem_note(problem, &d->file, -ESTALE,
 			ERROR_VHD_CHILD_PARENT_ID_MISMATCH,
 			"its parent %s is not a VHDX file, so it is not the one it was made from; "
-			"name the right parent with partita disk set-parent",
+			"name the right one with partita disk set --parent",
 			parent->file.path);
 	data_id_of(parent, &id);
 	if (!guid_equal(&id, &v->linkage[0]) &&
