@@ -126,7 +126,7 @@ static int before_change(struct vhdx *v, bool nowait)
 {
 	struct vhdx_pages *p = &v->live->pages;
 
-	if (p->dirty <= p->limit / 2)
+	if (atomic_load_explicit(&p->dirty, memory_order_relaxed) <= p->limit / 2)
 		return 0;
 	return nowait ? -EAGAIN : vhdx_sync(v);
 }
@@ -195,8 +195,12 @@ int vhdx_settle(struct disk *d, uint64_t offset, const struct disk_extent *exten
 bool vhdx_dirty(struct disk *d)
 {
 	struct vhdx_live *l = vhdx_of(d)->live;
+	bool dirty;
 
-	return l->pages.dirty || l->pages.committing || vhdx_space_waiting(vhdx_of(d), 0);
+	pthread_mutex_lock(&l->lock);
+	dirty = l->pages.dirty || l->pages.committing;
+	pthread_mutex_unlock(&l->lock);
+	return dirty || vhdx_space_waiting(vhdx_of(d), 0);
 }
 
 int vhdx_flush(struct disk *d)

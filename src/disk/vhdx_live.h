@@ -51,10 +51,10 @@ struct vhdx_pages {
 	_Atomic uint64_t *words;
 	size_t mapped; /* bytes of @words */
 	pthread_cond_t loaded;
-	unsigned dirty;	     /* frames that are dirty and not held */
-	unsigned held;	     /* frames that are dirty and held */
-	unsigned committing; /* frames */
-	unsigned limit;	     /* of dirty + committing */
+	_Atomic unsigned dirty; /* frames that are dirty and not held; changes under the lock */
+	unsigned held;		/* frames that are dirty and held */
+	unsigned committing;	/* frames */
+	unsigned limit;		/* of dirty + committing */
 };
 
 /* ---- The file's room (vhdx_space.c) ---------------------------------------------------------- */
@@ -176,9 +176,9 @@ int vhdx_space_trim(struct vhdx *v);
 int vhdx_space_scan(struct vhdx *v, bool again);
 /* The lowest free room of @length below @below is taken, stale; -ENOSPC: there is none. */
 int vhdx_space_below(struct vhdx *v, uint64_t length, uint64_t below, uint64_t *offset);
-/* How many bytes wait in lists of freed room, to know when to hand it back. */
+/* Do more than so many runs wait to be handed back? */
 bool vhdx_space_waiting(struct vhdx *v, unsigned runs);
-/* For the log, under `lock`. */
+/* For the log, under `lock`: what was freed goes with the commit, and where it then belongs. */
 void vhdx_space_taken(struct vhdx *v);
 void vhdx_space_done(struct vhdx *v, bool failed);
 

@@ -302,8 +302,10 @@ static void mark(struct vhdx_pages *p, struct vhdx_frame *f, bool held)
 {
 	if (f->dirty && f->held == held)
 		return;
-	if (f->dirty)
-		p->dirty -= !f->held, p->held -= f->held;
+	if (f->dirty) {
+		p->dirty -= !f->held;
+		p->held -= f->held;
+	}
 	f->dirty = true;
 	f->held = held;
 	p->dirty += !held;

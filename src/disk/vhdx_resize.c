@@ -208,13 +208,24 @@ static int take_blocks(struct vhdx *v, uint64_t from, uint64_t to)
 	return err;
 }
 
+static int scan(struct vhdx *v)
+{
+	int err;
+
+	pthread_mutex_lock(&v->live->change);
+	err = vhdx_space_scan(v, false);
+	pthread_mutex_unlock(&v->live->change);
+	return err;
+}
+
 static int grow(struct vhdx *v, uint64_t size)
 {
 	struct vhdx larger = *v;
 	uint64_t bytes = vhdx_geometry(&larger, size);
-	int err = 0;
+	/* Now: later it would not see the blocks that are taken behind the disk's end. */
+	int err = scan(v);
 
-	if (bytes > v->bat->length)
+	if (!err && bytes > v->bat->length)
 		err = vhdx_region_extend(v, v->bat, (bytes + VHDX_MB - 1) / VHDX_MB * VHDX_MB);
 	if (!err)
 		err = clear_entries(v, v->blocks, larger.bat_entries, false);
