@@ -111,10 +111,11 @@ static int open_file(struct disk_file *file, const char *path,
 	return err;
 }
 
-/* The image is open; its changes go on being tracked, or it is closed again. */
-static int begin_tracking(
-	struct disk *d, const struct disk_open_options *options, struct disk_problem *problem)
+/* The image is open; its changes go on being tracked, or it is closed again and *@disk NULL. */
+static int begin_tracking(struct disk **disk, const struct disk_open_options *options,
+	struct disk_problem *problem)
 {
+	struct disk *d = *disk;
 	int err = tracking_begin(d, options);
 
 	if (!err)
@@ -122,6 +123,7 @@ static int begin_tracking(
 	disk_problem_note(problem, &d->file, err, disk_problem_win32(NULL, err),
 		"its change tracking file cannot be used: %s", strerror(-err));
 	d->ops->close(d);
+	*disk = NULL;
 	return err;
 }
 
@@ -145,7 +147,7 @@ int disk_open_image(struct disk_engine *e, const char *path,
 		disk_file_close(&file);
 		return err;
 	}
-	return o.flags & DISK_OPEN_WRITE ? begin_tracking(*disk, &o, problem) : 0;
+	return o.flags & DISK_OPEN_WRITE ? begin_tracking(disk, &o, problem) : 0;
 }
 
 int disk_open(struct disk_engine *e, const char *path, const struct disk_open_options *options,
