@@ -49,6 +49,12 @@ int cli_choose(const struct cli_command *commands, const char *word, const char 
 	char **argv);
 
 /*
+ * cli_listen - a socket that listens at @path, in place of one that a process left behind. @what
+ * names it for messages: "the serial socket". The descriptor; -1: said why there is none.
+ */
+int cli_listen(const char *what, const char *path, int backlog);
+
+/*
  * cli_parse_size - a size with a unit, such as 512M or 2G (K, M, G, T, P: powers of 1024).
  * Returns 0, or -EINVAL.
  */

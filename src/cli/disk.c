@@ -15,6 +15,9 @@ static const struct cli_command commands[] = {
 	{"map", "show where a disk's data is", cli_disk_map},
 	{"metadata", "list, read, set and delete user metadata", cli_disk_metadata},
 	{"set", "change a disk's parent path, ID or physical sector size", cli_disk_set},
+	{"attach", "make a disk a block device of this host", cli_disk_attach},
+	{"detach", "end that", cli_disk_detach},
+	{"serve", "let NBD clients use a disk", cli_disk_serve},
 	{0},
 };
 

@@ -12,17 +12,20 @@
 #include "cli/cli.h"
 #include "disk/disk.h"
 
+int cli_disk_attach(int argc, char **argv);
 int cli_disk_check(int argc, char **argv);
 int cli_disk_compact(int argc, char **argv);
 int cli_disk_compare(int argc, char **argv);
 int cli_disk_convert(int argc, char **argv);
 int cli_disk_create(int argc, char **argv);
+int cli_disk_detach(int argc, char **argv);
 int cli_disk_info(int argc, char **argv);
 int cli_disk_map(int argc, char **argv);
 int cli_disk_merge(int argc, char **argv);
 int cli_disk_metadata(int argc, char **argv);
 int cli_disk_mirror(int argc, char **argv);
 int cli_disk_resize(int argc, char **argv);
+int cli_disk_serve(int argc, char **argv);
 int cli_disk_set(int argc, char **argv);
 
 /* ---- A job: one run of a command --------------------------------------------------------------
@@ -57,6 +60,31 @@ struct disk *cli_job_open(
 /* cli_job_close - close @d (NULL is allowed), and say if that fails. Returns @status or
  * CLI_FAILURE. */
 int cli_job_close(struct cli_job *job, struct disk *d, int status);
+
+/* ---- A service: a disk that others use until they or a signal end it --------------------------
+ */
+
+struct cli_service {
+	struct disk_engine *engine;
+	struct disk *disk;
+	struct disk_problem problem;
+	int signals; /* descriptor of those that end a program */
+};
+
+/*
+ * cli_service_begin - open the image. Signals that end a program only make cli_service_wait() return
+ * from here on. False: said why.
+ */
+bool cli_service_begin(
+	struct cli_service *s, const char *path, bool read_only, enum disk_format format);
+/* cli_service_wait - until @fd is readable (false) or a signal came (true). */
+bool cli_service_wait(struct cli_service *s, int fd);
+/* cli_service_close - close the image, if it is open. 0, or a negative errno: something is lost. */
+int cli_service_close(struct cli_service *s);
+/* cli_service_fail - say what went wrong with @path. Returns CLI_FAILURE. */
+int cli_service_fail(struct cli_service *s, const char *path, int err);
+/* cli_service_end - close the image and end the engine. Returns @status or CLI_FAILURE. */
+int cli_service_end(struct cli_service *s, const char *path, int status);
 
 /* ---- Words and numbers ------------------------------------------------------------------------
  */

@@ -10,10 +10,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -221,55 +219,14 @@ static bool open_output(const char *what, const char *path, int *fd)
 	return false;
 }
 
-/* Whether a socket's file is left over from a process that is gone. */
-static bool is_stale(const struct sockaddr_un *address)
-{
-	struct stat st;
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool stale = fd >= 0 && lstat(address->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
-		     connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
-		     errno == ECONNREFUSED;
-
-	if (fd >= 0)
-		close(fd);
-	return stale;
-}
-
-static bool open_socket(const char *path, int *fd)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	const struct sockaddr *generic = (const struct sockaddr *)&address;
-	int err;
-
-	if (strlen(path) >= sizeof(address.sun_path)) {
-		log_error("the serial socket's path is longer than the %zu characters a socket can "
-			  "have: %s",
-			sizeof(address.sun_path) - 1, path);
-		return false;
-	}
-	strcpy(address.sun_path, path);
-	*fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	err = *fd < 0 ? errno : bind(*fd, generic, sizeof(address)) < 0 ? errno : 0;
-	if (err == EADDRINUSE && is_stale(&address)) {
-		unlink(path);
-		err = bind(*fd, generic, sizeof(address)) < 0 ? errno : 0;
-	}
-	if (!err)
-		err = listen(*fd, 1) < 0 ? errno : 0;
-	if (err)
-		log_error("cannot listen at the serial socket %s: %s; name a path that is free and "
-			  "that you may write",
-			path, strerror(err));
-	return !err;
-}
-
 static bool open_serial(struct worker_config *config)
 {
 	switch (config->serial) {
 	case WORKER_SERIAL_FILE:
 		return open_output("the serial output", config->serial_path, &config->serial_fd);
 	case WORKER_SERIAL_UNIX:
-		return open_socket(config->serial_path, &config->serial_fd);
+		config->serial_fd = cli_listen("the serial socket", config->serial_path, 1);
+		return config->serial_fd >= 0;
 	default:
 		return true;
 	}

@@ -115,7 +115,9 @@ static void answer(struct disk_attach *a, int client)
 	setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	/* Who only looks whether somebody is here says nothing. */
-	n = recv(client, word, strlen(DETACH), MSG_WAITALL);
+	do
+		n = recv(client, word, strlen(DETACH), MSG_WAITALL);
+	while (n < 0 && errno == EINTR);
 	if (n != (ssize_t)strlen(DETACH) || memcmp(word, DETACH, n))
 		return;
 	err = detach_for_others(a, &problem);

@@ -45,6 +45,14 @@ static int make_directories(const char *base, mode_t mode, char **path)
 	return err;
 }
 
+static int lock(int fd)
+{
+	while (flock(fd, LOCK_EX))
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
 /*
  * The directory of all entries, opened and locked; *@path is as the kernel names it, the caller's.
  */
@@ -63,7 +71,7 @@ static int open_directory(char **path, struct disk_problem *problem)
 		err = -errno;
 	if (!err) {
 		fd = open(*path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		err = fd < 0 || flock(fd, LOCK_EX) ? -errno : 0;
+		err = fd < 0 ? -errno : lock(fd);
 	}
 	if (err) {
 		disk_problem_say(problem, made ? made : base, err, "%s", strerror(-err));

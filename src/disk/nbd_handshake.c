@@ -403,5 +403,7 @@ int nbd_handshake(const struct nbd_export *x, int fd, int stop, struct nbd_terms
 	while (!next)
 		next = haggle(&h);
 	free(h.data);
-	return next == BEGIN_TRANSMISSION ? 0 : next == CLIENT_LEAVES ? 1 : next;
+	if (next == CLIENT_LEAVES || next == -ECONNRESET || next == -EPIPE)
+		return 1;
+	return next == BEGIN_TRANSMISSION ? 0 : next;
 }

@@ -25,8 +25,7 @@
 #define BUFFER_ALIGN	4096u
 #define BUFFER_KEPT	(256u << 10) /* a larger one is given back with its request */
 #define CACHE_STEP	(1u << 20)   /* bytes that NBD_CMD_CACHE reads at once */
-#define MAX_DESCRIPTORS 2048u	     /* of one NBD_CMD_BLOCK_STATUS */
-#define MAX_EXTENTS	8192u	     /* that are looked up for them */
+#define MAX_DESCRIPTORS 1024u	     /* of one NBD_CMD_BLOCK_STATUS */
 #define REPLIES_AT_ONCE 32
 #define LAST_WORDS_MS	5000 /* for a client to take its answers, when the server stops */
 
@@ -224,7 +223,7 @@ static unsigned gather(struct session *s, struct iovec *iov)
 	size_t skip = s->sent;
 	unsigned n = 0;
 
-	for (struct request *r = s->replies; r && n < 2 * REPLIES_AT_ONCE; r = r->next) {
+	for (struct request *r = s->replies; r && n + 2 <= 2 * REPLIES_AT_ONCE; r = r->next) {
 		const struct iovec parts[2] = {
 			{&r->head, r->head_length}, {r->buffer, r->payload_length}};
 
@@ -303,32 +302,24 @@ static void request_done(struct disk_request *d)
 	answer(r, r->type == NBD_CMD_READ ? r->length : 0);
 }
 
-/* The extents of the range, neighbours of the same kind as one. Returns how many, or an error. */
+/* The extents of the range, as many as there is room for. Returns how many, or an error. */
 static int describe(struct request *r, struct nbd_block_descriptor *to, unsigned room)
 {
 	uint64_t at = r->disk.offset;
-	uint32_t length = 0, flags = 0;
 	unsigned n = 0;
 
-	for (unsigned i = 0; at < r->end && i < MAX_EXTENTS; i++) {
+	while (at < r->end && n < room) {
 		enum disk_where where;
 		int64_t run = disk_extent(r->session->x->disk, at, r->end, UINT_MAX, &where);
-		uint32_t kind =
-			run > 0 && where == DISK_ZEROS ? NBD_STATE_HOLE | NBD_STATE_ZERO : 0;
 
 		if (run <= 0)
 			return run < 0 ? (int)run : -EIO;
-		if (length && kind != flags) {
-			to[n++] = (struct nbd_block_descriptor){htobe32(length), htobe32(flags)};
-			length = 0;
-			if (n == room)
-				return n;
-		}
-		flags = kind;
-		length += run;
+		to[n++] = (struct nbd_block_descriptor){
+			.length = htobe32(run),
+			.flags = htobe32(where == DISK_ZEROS ? NBD_STATE_HOLE | NBD_STATE_ZERO : 0),
+		};
 		at += run;
 	}
-	to[n++] = (struct nbd_block_descriptor){htobe32(length), htobe32(flags)};
 	return n;
 }
 
