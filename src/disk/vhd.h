@@ -61,6 +61,8 @@ struct vhd {
 	bool header_damaged;  /* its checksum is wrong */
 	bool dense;	      /* a fixed disk whose file has no holes, and shall have none */
 	_Atomic bool stamped; /* the time stamp tells that the disk was changed */
+	/* The open disk that was made from this one; it hears of a new time stamp first. */
+	struct vhd *child;
 
 	/* Geometry of dynamic and differencing disks; changes while frozen. */
 	uint32_t block_size;   /* bytes */
@@ -175,6 +177,8 @@ int vhd_parent_fill(struct vhd_header *h, struct disk *parent, const char *path,
 int vhd_parent_fits(struct disk *d, struct disk *parent, struct disk_problem *problem);
 int vhd_set_parent(
 	struct disk *d, const char *path, struct disk *parent, struct disk_problem *problem);
+/* vhd_parent_follow - the parent of @v is about to be changed and stays its parent, as in a merge. */
+int vhd_parent_follow(struct vhd *v);
 int vhd_locator(struct disk *d, enum disk_locator which, char **path);
 
 /* ---- vhd_room.c ------------------------------------------------------------------------------ */

@@ -225,8 +225,12 @@ int vhd_stamp(struct vhd *v)
 		return 0;
 	pthread_mutex_lock(&v->lock);
 	if (!v->stamped) {
+		/* A child that is open for writing, as in a merge, must know this disk again. */
+		if (v->child && v->child->disk.file.writable)
+			err = vhd_parent_follow(v->child);
 		f->time_stamp = htobe32(vhd_time(be32toh(f->time_stamp)));
-		err = v->end_lost && vhd_has_blocks(v) ? vhd_room_cut(v) : 0;
+		if (!err)
+			err = v->end_lost && vhd_has_blocks(v) ? vhd_room_cut(v) : 0;
 		if (!err)
 			err = vhd_footers_write(v);
 		if (!err)

@@ -298,6 +298,8 @@ static int vhd_close(struct disk *d)
 		err = vhd_room_cut(v);
 		pthread_mutex_unlock(&v->lock);
 	}
+	if (d->parent && d->parent->ops == &disk_vhd)
+		vhd_of(d->parent)->child = NULL;
 	disk_fini(d);
 	free_vhd(v);
 	return err;

@@ -5,7 +5,8 @@
  * on: programs store the footer's (then it is equal as long as nobody changed the parent) or the
  * time when the parent's file was changed last (not earlier than the footer's, and worthless after
  * a copy). A parent that was changed since by a program that marks changes, as we do, has a footer
- * later than either. So: what we made must be equal; what others made must not be earlier.
+ * later than either. So: what we made must be equal; what others made must not be earlier. A disk
+ * that is merged into its parent accepts every time, the latest one for others.
  *
  * Source: VHD 1.0, "Dynamic Disk Header Format", "Identification of the Parent Hard Disk Image".
  */
@@ -22,6 +23,8 @@
 #include "winerror.h"
 
 /* ---- Who ------------------------------------------------------------------------------------- */
+
+#define ANY_TIME UINT32_MAX
 
 /* The time stamp that @parent has; only VHDs have one. */
 static uint32_t time_of(struct disk *parent)
@@ -47,12 +50,14 @@ int vhd_parent_fits(struct disk *d, struct disk *parent, struct disk_problem *pr
 			disk_path(parent), guid_format(&d->fixed.parent_id, wanted),
 			guid_format(&info.data_id, found));
 	}
-	if (ours ? now != known : now > known)
+	if (ours ? now != known && known != ANY_TIME : now > known)
 		return disk_problem_note(problem, &d->file, -ESTALE,
 			ERROR_VHD_CHILD_PARENT_TIMESTAMP_MISMATCH,
 			"its parent %s was changed after this disk was made from it; restore the "
 			"parent, or set it as parent again if the change did not matter",
 			disk_path(parent));
+	if (parent->ops == &disk_vhd)
+		vhd_of(parent)->child = v;
 	return 0;
 }
 
@@ -180,7 +185,29 @@ int vhd_set_parent(
 		return disk_problem_note(problem, f, err, ERROR_VHD_METADATA_WRITE_FAILURE,
 			"its header cannot be written: %s", strerror(-err));
 	vhd_guid_load(header.parent_id, &d->fixed.parent_id);
+	if (parent->ops == &disk_vhd)
+		vhd_of(parent)->child = v;
 	return 0;
+}
+
+/* Time stamp and checksum are in the header's first sector: a power cut leaves either. */
+int vhd_parent_follow(struct vhd *v)
+{
+	struct disk_file *f = &v->disk.file;
+	struct vhd_header header;
+	int err;
+
+	pthread_mutex_lock(&v->lock);
+	header = v->header;
+	header.parent_time = htobe32(ANY_TIME);
+	vhd_header_seal(&header);
+	err = disk_file_write(f, &header, VHD_SECTOR, be64toh(v->footer.data_offset));
+	if (!err)
+		err = disk_file_flush(f);
+	if (!err)
+		v->header = header;
+	pthread_mutex_unlock(&v->lock);
+	return err;
 }
 
 /* ---- Reading a locator ----------------------------------------------------------------------- */
