@@ -259,33 +259,41 @@ static int check_target(const char *path, bool overwrite)
 	return !overwrite ? -EEXIST : S_ISREG(st.st_mode) ? 0 : -EINVAL;
 }
 
-int disk_create(struct disk_engine *e, const char *path, const struct disk_create *create,
-	const struct disk_recorder *recorder, struct disk_problem *problem)
+int disk_create_partial(struct disk_engine *e, const char *path, const struct disk_create *create,
+	const struct disk_recorder *recorder, struct disk_problem *problem, char **partial)
 {
 	struct disk_open_options options = {.format = create->parent_format};
 	struct disk_create c = *create;
 	struct disk *parent = NULL;
-	char *partial = NULL;
 	int fd, err = check_target(path, create->overwrite);
 
+	*partial = NULL;
 	if (err || !find_format(c.format) || (c.kind == DISK_DIFFERENCING) != !!c.parent)
 		return err ? err : -EINVAL;
 	if (c.parent)
 		err = disk_open(e, c.parent, &options, &parent, problem);
 	if (!err)
 		err = complete(&c, parent);
-	fd = err ? err : open_new(path, &partial);
+	fd = err ? err : open_new(path, partial);
 	if (fd < 0)
 		err = fd;
 	else
 		err = fill(path, fd, &c, parent, recorder, problem);
-	if (!err)
-		err = disk_publish(partial, path, c.overwrite);
 	if (err && fd >= 0)
-		unlink(partial);
-	free(partial);
+		unlink(*partial);
+	if (err)
+		free(*partial);
 	disk_close(parent);
 	return err;
+}
+
+int disk_create(struct disk_engine *e, const char *path, const struct disk_create *create,
+	const struct disk_recorder *recorder, struct disk_problem *problem)
+{
+	char *partial;
+	int err = disk_create_partial(e, path, create, recorder, problem, &partial);
+
+	return err ? err : disk_publish(partial, path, create->overwrite);
 }
 
 /* ---- What it is ------------------------------------------------------------------------------ */

@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "disk/op_copy.h"
 #include "disk/partial.h"
@@ -87,19 +86,13 @@ static bool is_file(const char *path, const struct stat *file)
 	return stat(path, &st) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino;
 }
 
-/* A path that is in use, or taken, is refused before the work begins. */
+/* A parent of the source can be replaced as little as it can be written. */
 static int check_path(struct converting *c, const char *path)
 {
 	struct stat st;
 
-	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (!c->target.overwrite)
-		return disk_problem_say(c->problem, path, -EEXIST,
-			"the file exists; name another, or ask for it to be overwritten");
-	if (!S_ISREG(st.st_mode))
-		return disk_problem_say(c->problem, path, -EINVAL,
-			"is not a regular file, and cannot be replaced by a disk");
+	if (stat(path, &st) < 0)
+		return 0;
 	for (struct disk *d = disk_parent(c->source); d; d = disk_parent(d))
 		if (is_file(disk_path(d), &st))
 			return disk_problem_say(c->problem, path, -EBUSY,
@@ -120,7 +113,8 @@ static void complete(struct converting *c)
 		return;
 	if (!t->logical_sector)
 		t->logical_sector = info.logical_sector;
-	if (!t->physical_sector && t->format == DISK_FORMAT_VHDX)
+	if (!t->physical_sector && t->format == DISK_FORMAT_VHDX &&
+		info.physical_sector >= t->logical_sector)
 		t->physical_sector = info.physical_sector;
 }
 
@@ -134,19 +128,13 @@ int disk_convert(struct disk_engine *e, struct disk *source, const char *path,
 
 	complete(&c);
 	err = check_path(&c, path);
+	if (!err)
+		err = disk_create_partial(e, path, &c.target, NULL, problem, &partial);
 	if (err)
 		return err;
-	partial = disk_partial_name(path);
-	if (!partial)
-		return -ENOMEM;
-	err = disk_create(e, partial, &c.target, NULL, problem);
-	if (!err) {
-		err = fill(&c, partial);
-		if (!err)
-			err = disk_publish(partial, path, c.target.overwrite);
-		if (err)
-			unlink(partial);
-	}
-	free(partial);
+	err = fill(&c, partial);
+	if (!err)
+		return disk_publish(partial, path, c.target.overwrite);
+	disk_discard(partial);
 	return err;
 }

@@ -46,20 +46,35 @@ static int flush_folder(const char *path)
 	return err;
 }
 
-int disk_publish(const char *partial, const char *path, bool overwrite)
+static int rename_to(const char *partial, const char *path, bool overwrite)
 {
-	int err = 0;
+	if (overwrite)
+		return rename(partial, path) < 0 ? -errno : 0;
+	if (renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	/* Some file systems can only do it by a second name. */
+	if (link(partial, path) < 0)
+		return -errno;
+	unlink(partial);
+	return 0;
+}
 
-	if (overwrite) {
-		err = rename(partial, path) < 0 ? -errno : 0;
-	} else if (renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) < 0) {
-		err = -errno;
-		/* Some file systems can only do it by a second name. */
-		if (err == -EINVAL || err == -ENOSYS) {
-			err = link(partial, path) < 0 ? -errno : 0;
-			if (!err)
-				unlink(partial);
-		}
+int disk_publish(char *partial, const char *path, bool overwrite)
+{
+	int err = rename_to(partial, path, overwrite);
+
+	if (err) {
+		disk_discard(partial);
+		return err;
 	}
-	return err ? err : flush_folder(path);
+	free(partial);
+	return flush_folder(path);
+}
+
+void disk_discard(char *partial)
+{
+	unlink(partial);
+	free(partial);
 }

@@ -5,15 +5,23 @@
 #ifndef PARTITA_DISK_PARTIAL_H
 #define PARTITA_DISK_PARTIAL_H
 
-#include <stdbool.h>
+#include "disk/disk.h"
 
-/* disk_partial_name - a name of its own beside @path, which the caller frees. NULL with errno set.
- */
+/* disk_partial_name - a name of its own beside @path. NULL with errno set. */
 char *disk_partial_name(const char *path);
 /*
- * disk_publish - give the durable file @partial the name @path, durably; @overwrite: whatever file
- * has that name is replaced in one step, else -EEXIST.
+ * disk_create_partial - as disk_create(), but the whole and durable file is left under the name
+ * *@partial.
  */
-int disk_publish(const char *partial, const char *path, bool overwrite);
+int disk_create_partial(struct disk_engine *e, const char *path, const struct disk_create *create,
+	const struct disk_recorder *recorder, struct disk_problem *problem, char **partial);
+/*
+ * disk_publish - give the durable file @partial the name @path, durably; @overwrite: whatever file
+ * has that name is replaced in one step, else -EEXIST. When that fails the file is removed. Frees
+ * @partial.
+ */
+int disk_publish(char *partial, const char *path, bool overwrite);
+/* disk_discard - remove the file instead. Frees @partial. */
+void disk_discard(char *partial);
 
 #endif
