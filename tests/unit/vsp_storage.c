@@ -396,17 +396,17 @@ static void test_sub_channels(void **state)
 {
 	struct storage_packet p = {.operation = STORAGE_CREATE_SUB_CHANNELS, .sub_channels = 4};
 	uint64_t gpa = guest_pages(f->guest, 4);
-	struct vmbus_offer_channel offer;
+	struct vmbus_offer_channel offer[3];
 	struct guest_channel sub[3];
 
 	connect();
 	assert_int_equal(operate(&f->c, &p), STORAGE_INVALID_PARAMETER); /* more than there are */
 	p = (struct storage_packet){.operation = STORAGE_CREATE_SUB_CHANNELS, .sub_channels = 3};
 	assert_int_equal(operate(&f->c, &p), STORAGE_SUCCESS);
-	for (unsigned i = 0; i < 3; i++) {
-		guest_take(f->guest, VMBUS_OFFER_CHANNEL, &offer, sizeof(offer));
-		guest_open(f->guest, &sub[i], &offer, 4);
-	}
+	for (unsigned i = 0; i < 3; i++)
+		guest_take(f->guest, VMBUS_OFFER_CHANNEL, &offer[i], sizeof(offer[i]));
+	for (unsigned i = 0; i < 3; i++)
+		guest_open(f->guest, &sub[i], &offer[i], 4);
 	for (unsigned i = 0; i < 3; i++) {
 		uint8_t *ram = guest_at(f->guest, gpa + i * 4096);
 
@@ -419,7 +419,6 @@ static void test_sub_channels(void **state)
 	}
 	for (unsigned i = 0; i < 3; i++)
 		guest_close(&sub[i]);
-	guest_close(&f->c);
 }
 
 /* ---- Drivers that do it wrong ------------------------------------------------------------------
