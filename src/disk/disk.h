@@ -149,6 +149,7 @@ struct disk_info {
 	GUID id;	   /* VHD: the footer's unique ID; VHDX: the page 83 identifier */
 	GUID data_id;	   /* changes when the contents do: VHDX DataWriteGuid; VHD: as id */
 	GUID parent_id;	   /* the data_id the parent must have; differencing disks only */
+	uint32_t parent_time; /* VHD: when the parent was written last, seconds since 2000 */
 	char creator[64];  /* UTF-8, what the file says made it */
 	bool has_log;	   /* VHDX: the log was replayed (in memory when read-only) at opening */
 	bool writable;

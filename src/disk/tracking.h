@@ -54,6 +54,8 @@ void tracking_end(struct tracking *t, int err);
 int tracking_enable(struct disk *d, struct disk_problem *problem);
 /* tracking_disable - end tracking and remove the file. */
 int tracking_disable(struct disk *d);
+/* tracking_path - of the file for @image; the caller frees. NULL: memory is short. */
+char *tracking_path(const char *image);
 /* tracking_inherit - the tracking of image @parent goes on in its new child @child. */
 int tracking_inherit(const char *parent, const char *child);
 

@@ -15,9 +15,6 @@ struct tracking_file {
 	uint8_t touched[TRACKING_TOUCHED_MAX];
 };
 
-/* tracking_path - of the file for @image; the caller frees. NULL: memory is short. */
-char *tracking_path(const char *image);
-
 /* tracking_file_layout - sizes of chunks and regions for a disk of h->disk_size bytes. */
 void tracking_file_layout(struct tracking_header *h);
 uint64_t tracking_chunks(const struct tracking_header *h);
