@@ -124,6 +124,13 @@ HRESULT WINAPI WHvWriteGpaRange(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 HRESULT WINAPI WHvQueryGpaRangeDirtyBitmap(WHV_PARTITION_HANDLE Partition,
 	WHV_GUEST_PHYSICAL_ADDRESS GuestAddress, UINT64 RangeSizeInBytes, UINT64 *Bitmap,
 	UINT32 BitmapSizeInBytes);
+/*
+ * Pages stay where the client mapped them, so pinning only checks that they are mapped (a range not
+ * wholly so is WHV_E_GPA_RANGE_NOT_FOUND). Unpinning ends a device's access to them: whoever wrote
+ * guest pages through host memory (a disk that reads into them) calls it before the guest hears of
+ * the data, so that code that was made from what was there before is forgotten. That is cheap for
+ * pages without code. Populate: E_NOTIMPL.
+ */
 HRESULT WINAPI WHvAdviseGpaRange(WHV_PARTITION_HANDLE Partition,
 	const WHV_MEMORY_RANGE_ENTRY *GpaRanges, UINT32 GpaRangesCount,
 	WHV_ADVISE_GPA_RANGE_CODE Advice, const VOID *AdviceBuffer, UINT32 AdviceBufferSizeInBytes);

@@ -237,6 +237,26 @@ int memory_zero(struct memory *m, uint64_t gpa, size_t size)
 	return access_locked(m, gpa, NULL, size, X86_MAP_WRITE, true);
 }
 
+bool memory_mapped(struct memory *m, uint64_t gpa, uint64_t size)
+{
+	bool mapped;
+
+	if (gpa + size < gpa)
+		return false;
+	pthread_rwlock_rdlock(&m->lock);
+	mapped = all_mapped(m, gpa, size, 0);
+	pthread_rwlock_unlock(&m->lock);
+	return mapped;
+}
+
+int memory_written(struct memory *m, uint64_t gpa, uint64_t size)
+{
+	if (!memory_mapped(m, gpa, size))
+		return -EFAULT;
+	m->engine->written(m->machine, gpa, size);
+	return 0;
+}
+
 int memory_rights(struct memory *m, uint64_t gpa)
 {
 	const struct memory_range *range;

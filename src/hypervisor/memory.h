@@ -45,6 +45,11 @@ int memory_read(struct memory *m, uint64_t gpa, void *data, size_t size);
 int memory_write(struct memory *m, uint64_t gpa, const void *data, size_t size);
 int memory_zero(struct memory *m, uint64_t gpa, size_t size);
 
+/* Somebody else wrote there, through host memory. -EFAULT when part of the range is not mapped. */
+int memory_written(struct memory *m, uint64_t gpa, uint64_t size);
+/* Is all of the range mapped? */
+bool memory_mapped(struct memory *m, uint64_t gpa, uint64_t size);
+
 /* The rights at @gpa (X86_MAP_*), or -EFAULT when nothing is mapped there. */
 int memory_rights(struct memory *m, uint64_t gpa);
 

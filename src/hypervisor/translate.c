@@ -169,3 +169,36 @@ HRESULT WINAPI WHvWriteGpaRange(WHV_PARTITION_HANDLE Partition, UINT32 VpIndex,
 	return memory_write(&p->memory, GuestAddress, Data, DataSizeInBytes) ? E_ACCESSDENIED
 									     : S_OK;
 }
+
+static HRESULT advise(
+	struct partition *p, const WHV_MEMORY_RANGE_ENTRY *range, WHV_ADVISE_GPA_RANGE_CODE advice)
+{
+	bool known;
+
+	if (!range->SizeInBytes ||
+		((range->GuestAddress | range->SizeInBytes) & (HV_PAGE_SIZE - 1)))
+		return E_INVALIDARG;
+	known = advice == WHvAdviseGpaRangeCodeUnpin
+			? !memory_written(&p->memory, range->GuestAddress, range->SizeInBytes)
+			: memory_mapped(&p->memory, range->GuestAddress, range->SizeInBytes);
+	return known ? S_OK : WHV_E_GPA_RANGE_NOT_FOUND;
+}
+
+HRESULT WINAPI WHvAdviseGpaRange(WHV_PARTITION_HANDLE Partition,
+	const WHV_MEMORY_RANGE_ENTRY *GpaRanges, UINT32 GpaRangesCount,
+	WHV_ADVISE_GPA_RANGE_CODE Advice, const VOID *AdviceBuffer, UINT32 AdviceBufferSizeInBytes)
+{
+	struct partition *p = partition_ready(Partition);
+	HRESULT hr = S_OK;
+
+	if (!p || !GpaRanges || !GpaRangesCount)
+		return E_INVALIDARG;
+	if (Advice == WHvAdviseGpaRangeCodePopulate)
+		return E_NOTIMPL;
+	if ((Advice != WHvAdviseGpaRangeCodePin && Advice != WHvAdviseGpaRangeCodeUnpin) ||
+		AdviceBufferSizeInBytes)
+		return E_INVALIDARG;
+	for (UINT32 i = 0; i < GpaRangesCount && SUCCEEDED(hr); i++)
+		hr = advise(p, &GpaRanges[i], Advice);
+	return hr;
+}

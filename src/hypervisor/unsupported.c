@@ -14,13 +14,6 @@ HRESULT WINAPI WHvQueryGpaRangeDirtyBitmap(WHV_PARTITION_HANDLE Partition,
 	return E_NOTIMPL;
 }
 
-HRESULT WINAPI WHvAdviseGpaRange(WHV_PARTITION_HANDLE Partition,
-	const WHV_MEMORY_RANGE_ENTRY *GpaRanges, UINT32 GpaRangesCount,
-	WHV_ADVISE_GPA_RANGE_CODE Advice, const VOID *AdviceBuffer, UINT32 AdviceBufferSizeInBytes)
-{
-	return E_NOTIMPL;
-}
-
 HRESULT WINAPI WHvAllocateVpciResource(const GUID *ProviderId,
 	WHV_ALLOCATE_VPCI_RESOURCE_FLAGS Flags, const VOID *ResourceDescriptor,
 	UINT32 ResourceDescriptorSizeInBytes, HANDLE *VpciResource)

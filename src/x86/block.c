@@ -402,16 +402,21 @@ void x86_code_written(struct x86_machine *m, struct x86_vcpu *c, uint64_t gpa, u
 	x86_unlock(m);
 }
 
+/* One lock for all pages: most hold no code, and then there is nothing more to it than a look. */
 void x86_machine_written(struct x86_machine *m, uint64_t gpa, uint64_t size)
 {
+	x86_lock(m, NULL);
 	while (size) {
 		uint64_t left = X86_PAGE_SIZE - (gpa & ~X86_PAGE_MASK);
 		unsigned n = (unsigned)(size < left ? size : left);
+		struct x86_slot *slot = x86_slot_find(m, gpa);
 
-		x86_code_written(m, NULL, gpa, n);
+		if (slot)
+			page_written(m, slot, gpa, n);
 		gpa += n;
 		size -= n;
 	}
+	x86_unlock(m);
 }
 
 /* ---- Making --------------------------------------------------------------------------------- */

@@ -356,6 +356,9 @@ static void test_running_vp_is_closed(void **state)
 
 static void test_memory_map(void **state)
 {
+	static const WHV_MEMORY_RANGE_ENTRY advised[] = {
+		{0x1000, 0x3000}, {0x3000, 0x2000}, {0x1000, 8}};
+	const WHV_ADVISE_GPA_RANGE_CODE unpin = WHvAdviseGpaRangeCodeUnpin;
 	struct fixture *f = fixture_ready(1);
 	static const WHV_ACCESS_GPA_CONTROLS wb = {.CacheType = WHvCacheTypeWriteBack};
 	WHV_ACCESS_GPA_CONTROLS bad = wb;
@@ -379,6 +382,14 @@ static void test_memory_map(void **state)
 	assert_int_equal(WHvReadGpaRange(f->p, 0, 0x3FF8, wb, &back, 8), S_OK);
 	assert_int_equal(back, value);
 	assert_int_equal(WHvReadGpaRange(f->p, 0, 0x6000, wb, &back, 8), S_OK);
+	assert_int_equal(WHvAdviseGpaRange(f->p, advised, 1, unpin, NULL, 0), S_OK);
+	assert_int_equal(
+		WHvAdviseGpaRange(f->p, advised, 1, WHvAdviseGpaRangeCodePin, NULL, 0), S_OK);
+	assert_int_equal(
+		WHvAdviseGpaRange(f->p, advised, 2, unpin, NULL, 0), WHV_E_GPA_RANGE_NOT_FOUND);
+	assert_int_equal(WHvAdviseGpaRange(f->p, advised + 2, 1, unpin, NULL, 0), E_INVALIDARG);
+	assert_int_equal(WHvAdviseGpaRange(f->p, advised, 0, unpin, NULL, 0), E_INVALIDARG);
+	assert_int_equal(WHvAdviseGpaRange(f->p, advised, 1, 7, NULL, 0), E_INVALIDARG);
 	/* A neighbour from elsewhere: one access spans both. */
 	assert_int_equal(WHvMapGpaRange(f->p, f->ram + 0x80000, 0x4000, 0x1000, RIGHTS), S_OK);
 	assert_int_equal(WHvWriteGpaRange(f->p, 0, 0x3FFC, wb, &value, 8), S_OK);

@@ -148,6 +148,21 @@ static void test_written(void **state)
 	}
 }
 
+/* By a device, over several pages, of which the first and the last hold code. */
+static void test_written_by_a_device(void **state)
+{
+	for (unsigned i = 0; i < 100; i++) {
+		uint8_t code[] = {0xb8, (uint8_t)i, 0, 0, 0, HLT};
+
+		memcpy(h->ram + CODE, code, sizeof(code));
+		code[1] += 100;
+		memcpy(h->ram + OTHER, code, sizeof(code));
+		x86_machine_written(h->machine, CODE, OTHER + 0x1000 - CODE);
+		assert_int_equal(run_rax(CODE), i);
+		assert_int_equal(run_rax(OTHER), i + 100);
+	}
+}
+
 /* Other memory at the address: the code is that of the new memory. */
 static void test_remapped(void **state)
 {
@@ -337,6 +352,7 @@ int main(void)
 		cmocka_unit_test(test_alias),
 		cmocka_unit_test(test_write_across),
 		cmocka_unit_test(test_written),
+		cmocka_unit_test(test_written_by_a_device),
 		cmocka_unit_test(test_remapped),
 		cmocka_unit_test(test_protocol),
 		cmocka_unit_test(test_racing_store),
