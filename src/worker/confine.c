@@ -49,6 +49,7 @@ static const int allowed[] = {
 	SYS_epoll_wait,
 	SYS_epoll_pwait,
 	SYS_epoll_ctl,
+	SYS_epoll_create1,
 	SYS_eventfd2,
 	SYS_timerfd_create,
 	SYS_timerfd_settime,

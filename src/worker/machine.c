@@ -117,7 +117,7 @@ static HRESULT create_partition(struct machine *m)
 	WHV_PARTITION_PROPERTY count = {.ProcessorCount = m->config->processors};
 	WHV_PARTITION_PROPERTY apic = {
 		.LocalApicEmulationMode = WHvX64LocalApicEmulationModeX2Apic};
-	WHV_PARTITION_PROPERTY exits = {.ExtendedVmExits = {.X64MsrExit = 1}};
+	WHV_PARTITION_PROPERTY exits = {.ExtendedVmExits = {.X64MsrExit = 1, .HypercallExit = 1}};
 	/* With these the partition has reset and crash registers: see msr.c. */
 	WHV_PARTITION_PROPERTY msrs = {.X64MsrExitBitmap = {.UnhandledMsrs = 1}};
 	HRESULT hr;
@@ -244,6 +244,7 @@ static int rebuild(struct machine *m)
 
 	chipset_destroy(m->chipset);
 	m->chipset = NULL;
+	vmbus_reset(m->vmbus);
 	hr = WHvResetPartition(m->partition);
 	/* Unmapped, so that nothing that was made from the memory outlives its contents. */
 	if (SUCCEEDED(hr))
@@ -299,6 +300,31 @@ static int run(struct machine *m)
 								       : WORKER_FAILED;
 }
 
+/* After the worker was confined: a thread's capabilities are its own. */
+static int create_vmbus(struct machine *m)
+{
+	struct vmbus_config config = {
+		.name = m->config->name,
+		.partition = m->partition,
+		.processors = m->config->processors,
+		.memory_count = m->ram.ranges,
+	};
+	int err;
+
+	for (unsigned i = 0; i < m->ram.ranges; i++)
+		config.memory[i] = (struct vmbus_memory){
+			.gpa = m->ram.range[i].gpa,
+			.size = m->ram.range[i].size,
+			.host = m->ram.range[i].host,
+			.fd = m->ram.fd,
+			.offset = (uint64_t)(m->ram.range[i].host - m->ram.host),
+		};
+	err = vmbus_create(&config, &m->vmbus);
+	if (err)
+		log_error("%s: cannot create the VMBus: %s", m->config->name, strerror(-err));
+	return err;
+}
+
 static int start(struct machine *m)
 {
 	const struct worker_config *config = m->config;
@@ -318,11 +344,12 @@ static int start(struct machine *m)
 		log_error("%s: cannot give up privileges: %s", config->name, strerror(-err));
 		return WORKER_FAILED;
 	}
-	return run(m);
+	return create_vmbus(m) ? WORKER_FAILED : run(m);
 }
 
 static void take_down(struct machine *m)
 {
+	vmbus_destroy(m->vmbus);
 	console_destroy(m->console);
 	loop_watch_destroy(m->signals);
 	if (m->signal_fd >= 0)

@@ -18,6 +18,7 @@
 #include "base/loop.h"
 #include "boot/boot.h"
 #include "chipset/chipset.h"
+#include "vmbus/vmbus.h"
 #include "worker/console.h"
 #include "worker/ram.h"
 #include "worker/worker.h"
@@ -48,6 +49,7 @@ struct machine {
 	struct loop *loop;
 	struct console *console;
 	struct chipset *chipset; /* replaced at a restart, while no vp runs */
+	struct vmbus *vmbus;
 	struct loop_watch *signals;
 	int signal_fd;
 	_Atomic enum machine_end end;
@@ -82,6 +84,10 @@ HRESULT registers_enter(WHV_PARTITION_HANDLE partition, const struct boot_state 
 /* registers.c: say in one line that a vp cannot go on, with its registers and the bytes at RIP. */
 void registers_report(
 	WHV_PARTITION_HANDLE partition, const char *machine, uint32_t vp, const char *what);
+
+/* hypercall.c: complete a hypercall that the hypervisor left to us. */
+HRESULT hypercall_complete(struct machine *m, uint32_t vp, const WHV_VP_EXIT_CONTEXT *context,
+	const WHV_HYPERCALL_CONTEXT *call);
 
 /* msr.c: complete an MSR access that the hypervisor left to us. */
 HRESULT msr_access(struct machine *m, uint32_t vp, const WHV_VP_EXIT_CONTEXT *context,

@@ -18,6 +18,7 @@
 struct ram {
 	uint8_t *host; /* size bytes between two inaccessible pages */
 	uint64_t size;
+	int fd; /* whose bytes they are, from the first on; cannot change its size */
 	struct boot_memory range[2]; /* as the guest sees it */
 	unsigned ranges;
 };

@@ -202,14 +202,22 @@ static bool lint0_accepts(struct vp *vp)
 	       !(lvt.Reg32 & LVT_MASKED) && (lvt.Reg32 & LVT_DELIVERY) == LVT_DELIVERY_EXTINT;
 }
 
-/* Before the first vp runs: while the PIC has something, ask to be told when it can be taken. */
-static void watch_pic(struct vp *vp)
+/*
+ * Before a vp runs, say what we want to be told of: on the first, while the PIC has something, that
+ * it can be taken; on any, that a message slot is free that VMBus waits for.
+ */
+static void ask_to_be_told(struct vp *vp)
 {
 	static const WHV_REGISTER_NAME name = WHvX64RegisterDeliverabilityNotifications;
-	WHV_REGISTER_VALUE wanted = {.DeliverabilityNotifications = {.InterruptNotification = 1}};
+	struct machine *m = vp->machine;
+	WHV_REGISTER_VALUE wanted = {.DeliverabilityNotifications = {
+					     .Sint = vmbus_sints_wanted(m->vmbus, vp->index),
+				     }};
 
-	if (atomic_load(&vp->machine->pic_output) && lint0_accepts(vp))
-		WHvSetVirtualProcessorRegisters(vp->machine->partition, 0, &name, 1, &wanted);
+	if (vp->index == 0 && atomic_load(&m->pic_output) && lint0_accepts(vp))
+		wanted.DeliverabilityNotifications.InterruptNotification = 1;
+	if (wanted.DeliverabilityNotifications.AsUINT64)
+		WHvSetVirtualProcessorRegisters(m->partition, vp->index, &name, 1, &wanted);
 }
 
 /* The processor takes an interrupt now: run the PIC's INTA cycle. */
@@ -247,6 +255,15 @@ static void handle(struct vp *vp, const WHV_RUN_VP_EXIT_CONTEXT *exit)
 		if (FAILED(hr))
 			host_failed(vp, "WHvSetVirtualProcessorRegisters", hr);
 		break;
+	case WHvRunVpExitReasonHypercall:
+		hr = hypercall_complete(vp->machine, vp->index, &exit->VpContext, &exit->Hypercall);
+		if (FAILED(hr))
+			host_failed(vp, "WHvSetVirtualProcessorRegisters", hr);
+		break;
+	case WHvRunVpExitReasonSynicSintDeliverable:
+		vmbus_sints_deliverable(
+			vp->machine->vmbus, vp->index, exit->SynicSintDeliverable.DeliverableSints);
+		break;
 	case WHvRunVpExitReasonX64ApicEoi:
 		chipset_eoi(vp->machine->chipset, exit->ApicEoi.InterruptVector);
 		break;
@@ -274,8 +291,7 @@ static void *vp_main(void *arg)
 	while (atomic_load(&m->end) == MACHINE_RUNNING) {
 		HRESULT hr;
 
-		if (vp->index == 0)
-			watch_pic(vp);
+		ask_to_be_told(vp);
 		hr = WHvRunVirtualProcessor(m->partition, vp->index, &exit, sizeof(exit));
 		if (FAILED(hr)) {
 			host_failed(vp, "WHvRunVirtualProcessor", hr);
