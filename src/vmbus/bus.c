@@ -209,8 +209,10 @@ static void woken(void *ctx, uint32_t events)
 static void *bus_main(void *arg)
 {
 	struct vmbus *bus = arg;
-	int err = loop_run(bus->loop);
+	int err;
 
+	pthread_setname_np(pthread_self(), "vmbus");
+	err = loop_run(bus->loop);
 	if (err)
 		log_error("%s: VMBus: cannot wait for events: %s; the guest's devices have stopped",
 			bus->config.name, strerror(-err));
@@ -265,7 +267,6 @@ int vmbus_create(const struct vmbus_config *config, struct vmbus **out)
 		bus_free(bus);
 		return err;
 	}
-	pthread_setname_np(bus->thread, "vmbus");
 	*out = bus;
 	return 0;
 }

@@ -246,7 +246,9 @@ void connection_dispatch(struct vmbus *bus, const struct message *m)
 	/* While one guest is leaving, only another contact or goodbye makes sense. */
 	if (actions[type].version &&
 		(bus->leave != LEAVE_NOT || bus->version < actions[type].version)) {
-		bus_complain(bus, "posts a message that its connection does not have");
+		/* Linux lets go of channels after its goodbye. */
+		if (type != VMBUS_RELID_RELEASED)
+			bus_complain(bus, "posts a message that its connection does not have");
 		return;
 	}
 	actions[type].act(bus, m);

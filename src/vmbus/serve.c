@@ -227,7 +227,10 @@ static void end(struct vmbus_channel *ch)
 static void *serve_alone(void *arg)
 {
 	struct vmbus_channel *ch = arg;
+	char name[16];
 
+	snprintf(name, sizeof(name), "%.8s.%u", ch->offer.name, ch->index);
+	pthread_setname_np(pthread_self(), name);
 	if (!begin(ch))
 		return NULL;
 	loop_run(ch->loop);
@@ -324,7 +327,6 @@ static int create_port(struct vmbus_channel *ch)
 
 static int start(struct vmbus_channel *ch)
 {
-	char name[16];
 	int err;
 
 	if (ch->offer.service == VMBUS_SERVED_BY_BUS) {
@@ -337,13 +339,9 @@ static int start(struct vmbus_channel *ch)
 		return -errno;
 	ch->service = SERVICE_RUNNING;
 	err = -pthread_create(&ch->thread, NULL, serve_alone, ch);
-	if (err) {
+	if (err)
 		ch->service = SERVICE_IDLE;
-		return err;
-	}
-	snprintf(name, sizeof(name), "%.8s.%u", ch->offer.name, ch->index);
-	pthread_setname_np(ch->thread, name);
-	return 0;
+	return err;
 }
 
 static void free_service(struct vmbus_channel *ch)

@@ -287,7 +287,11 @@ static void *vp_main(void *arg)
 	struct vp *vp = arg;
 	struct machine *m = vp->machine;
 	WHV_RUN_VP_EXIT_CONTEXT exit;
+	char name[16];
 
+	/* Of another thread, the system call filter would not let us. */
+	snprintf(name, sizeof(name), "vp%u", vp->index);
+	pthread_setname_np(pthread_self(), name);
 	while (atomic_load(&m->end) == MACHINE_RUNNING) {
 		HRESULT hr;
 
@@ -324,14 +328,10 @@ int vp_start_all(struct machine *m)
 {
 	for (m->running = 0; m->running < m->config->processors; m->running++) {
 		struct vp *vp = &m->vps[m->running];
-		char name[16];
-		int err;
+		int err = pthread_create(&vp->thread, NULL, vp_main, vp);
 
-		err = pthread_create(&vp->thread, NULL, vp_main, vp);
 		if (err)
 			return -err;
-		snprintf(name, sizeof(name), "vp%u", vp->index);
-		pthread_setname_np(vp->thread, name);
 	}
 	return 0;
 }

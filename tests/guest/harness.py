@@ -198,6 +198,10 @@ class Context:
     def kernel(self, kind):
         return tool("scripts/guest/kernel", kind)
 
+    def modules(self, kind, *names):
+        """Modules of a kernel and what they need, as files of an initramfs in /lib/modules."""
+        return tool("scripts/guest/modules", kind, *names).split()
+
     def initrd(self, job, *files):
         """An initramfs whose /init runs a job of jobs/, or the given commands."""
         job_file = HERE / "jobs" / job
