@@ -121,7 +121,7 @@ void vhdx_pages_fini(struct vhdx_pages *p);
  * when they are not in memory.
  */
 int vhdx_word(struct vhdx *v, uint64_t offset, bool nowait, uint64_t *value);
-/* vhdx_pages_forget - all; none may be changed. For when places in the file got another meaning. */
+/* vhdx_pages_forget - all that are not changed: places in the file get another meaning. */
 void vhdx_pages_forget(struct vhdx *v);
 
 /*

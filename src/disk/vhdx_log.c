@@ -204,6 +204,8 @@ static int write_entry(struct vhdx *v, struct commit *c)
 	if (err)
 		return err;
 	if (!log->begun) {
+		/* A full file system shall not keep us from committing what gives it room. */
+		(void)disk_file_allocate(&v->disk.file, v->log_offset, v->log_length);
 		guid_new(&log->id);
 		log->sequence = 1;
 		log->last = 0;

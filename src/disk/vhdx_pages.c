@@ -467,7 +467,8 @@ void vhdx_pages_forget(struct vhdx *v)
 
 	pthread_mutex_lock(&l->lock);
 	for (unsigned f = 0; f < l->pages.sets * l->pages.ways; f++)
-		atomic_store_explicit(&l->pages.tags[f], 0, memory_order_relaxed);
+		if (!is_busy(&l->pages.frames[f]))
+			atomic_store_explicit(&l->pages.tags[f], 0, memory_order_relaxed);
 	pthread_mutex_unlock(&l->lock);
 }
 

@@ -20,10 +20,10 @@
 #define MIB	(1024 * KIB)
 #define TIB	(MIB * MIB)
 #define THREADS 4
-#define AREAS	480		 /* places that are used, a BAT page or more apart ... */
-#define STRIDE	(1030 * MIB)	 /* ... of the disk's AREAS * STRIDE bytes */
-#define UNIT	(16 * KIB)	 /* what a thread writes at once */
-#define UNITS	12		 /* of an area, one after another; some are in the next block */
+#define AREAS	480	     /* places that are used, a BAT page or more apart ... */
+#define STRIDE	(1030 * MIB) /* ... of the disk's AREAS * STRIDE bytes */
+#define UNIT	(16 * KIB)   /* what a thread writes at once */
+#define UNITS	12	     /* of an area, one after another; some are in the next block */
 #define STEPS	1500
 
 struct fixture {
