@@ -71,7 +71,7 @@ struct disk_queue {
 /* disk_queue_post - have the queue's thread call w->run(w). Any thread. */
 void disk_queue_post(struct disk_queue *q, struct disk_work *w);
 
-/* ---- op.c ---- */
+/* ---- file_op.c ---- */
 
 /* disk_op_take - a free operation, NULL: all are in use. disk_op_give() returns it. */
 struct disk_file_op *disk_op_take(struct disk_queue *q);

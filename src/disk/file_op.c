@@ -1,5 +1,5 @@
 /*
- * op.c - one file operation: at once, by the ring or by an engine thread (queue.h says when).
+ * file_op.c - one file operation: at once, by the ring or by an engine thread (queue.h says when).
  */
 #include <errno.h>
 
