@@ -11,6 +11,10 @@
  * usage: disk_io convert FROM TO FORMAT
  * usage: disk_io create FILE FORMAT SIZE
  * Print seconds.
+ *
+ * usage: disk_io warm FILE
+ * Puts the file into the page cache page by page. How a file came there matters: in large folios,
+ * as large writes leave them, ext4 takes several times as long for a 4 KiB write.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -195,6 +199,23 @@ static enum disk_format format_of(const char *name)
 					  : DISK_FORMAT_VHDX;
 }
 
+static int do_warm(char **argv)
+{
+	int fd = open(argv[2], O_RDONLY);
+	uint8_t page[4096];
+	struct stat st;
+
+	if (fd < 0 || fdatasync(fd) < 0 || fstat(fd, &st) < 0)
+		fail(argv[2], -errno);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+	for (off_t at = 0; at < st.st_size; at += sizeof(page))
+		if (pread(fd, page, sizeof(page), at) < 0)
+			fail(argv[2], -errno);
+	close(fd);
+	return 0;
+}
+
 static int do_create(char **argv)
 {
 	struct disk_engine *e = disk_engine_create(NULL);
@@ -276,6 +297,8 @@ static int do_load(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	if (argc == 3 && strcmp(argv[1], "warm") == 0)
+		return do_warm(argv);
 	if (argc == 5 && strcmp(argv[1], "create") == 0)
 		return do_create(argv);
 	if (argc == 5 && strcmp(argv[1], "convert") == 0)
