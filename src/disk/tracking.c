@@ -389,31 +389,26 @@ void tracking_end(struct tracking *t, int err)
 
 /* ---- Switching it on and off ----------------------------------------------------------------- */
 
-/* A new file under @path, whole and durable; @template has id, sizes and generations to start with.
- */
-static int create_file(const char *path, const struct tracking_header *template)
+/* A new file under @path, whole and durable; @h has id, sizes and generations to start with. */
+static int create_file(const char *path, const struct tracking_header *h)
 {
-	struct tracking_file f = {.h = *template};
+	uint64_t length = TRACKING_GENERATIONS + tracking_chunks(h) * sizeof(uint32_t);
 	char *partial = disk_partial_name(path);
-	int err;
+	struct tracking_file f = {.h = *h};
+	int err = 0;
 
 	if (!partial)
 		return -errno;
 	f.fd = open(partial, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-	if (f.fd < 0) {
+	if (f.fd < 0 || ftruncate(f.fd, length))
 		err = -errno;
-		free(partial);
-		return err;
-	}
-	err = ftruncate(f.fd, TRACKING_GENERATIONS + tracking_chunks(&f.h) * sizeof(uint32_t))
-		      ? -errno
-		      : tracking_file_write_header(&f);
+	else
+		err = tracking_file_write_header(&f);
+	if (f.fd >= 0)
+		close(f.fd);
 	if (!err)
-		err = disk_publish(partial, path, true);
-	if (err)
-		unlink(partial);
-	close(f.fd);
-	free(partial);
+		return disk_publish(partial, path, true);
+	disk_discard(partial);
 	return err;
 }
 

@@ -252,8 +252,10 @@ static int read_tables(struct vhd *v, size_t cache, struct disk_problem *problem
 	if (err)
 		return err;
 	info->block_size = v->block_size;
-	if (info->kind == DISK_DIFFERENCING)
+	if (info->kind == DISK_DIFFERENCING) {
 		vhd_guid_load(v->header.parent_id, &info->parent_id);
+		info->parent_time = be32toh(v->header.parent_time);
+	}
 	return 0;
 }
 

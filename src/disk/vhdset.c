@@ -400,7 +400,10 @@ static int print(const struct vhdset *s, char **text, size_t *n)
 		free(*text);
 		return -ENOMEM;
 	}
-	return *n <= VHDSET_FILE_MAX ? 0 : -EFBIG;
+	if (*n <= VHDSET_FILE_MAX)
+		return 0;
+	free(*text);
+	return -EFBIG;
 }
 
 /* A file with @text under a name of its own, locked and durable. */
@@ -415,28 +418,28 @@ static int write_partial(const char *partial, const char *text, size_t n, int *f
 	if (put == (ssize_t)n && !fsync(*fd))
 		return 0;
 	close(*fd);
-	unlink(partial);
 	return put < 0 || put == (ssize_t)n ? -EIO : -ENOSPC;
 }
 
 static int write_file(const struct vhdset *s, bool overwrite, int *fd)
 {
-	char *text = NULL, *partial = disk_partial_name(s->path);
+	char *partial, *text;
 	size_t n;
-	int err = partial ? print(s, &text, &n) : -errno;
+	int err = print(s, &text, &n);
 
-	if (!err) {
-		err = write_partial(partial, text, n, fd);
-		free(text);
+	if (err)
+		return err;
+	partial = disk_partial_name(s->path);
+	err = partial ? write_partial(partial, text, n, fd) : -errno;
+	free(text);
+	if (err) {
+		if (partial)
+			disk_discard(partial);
+		return err;
 	}
-	if (!err) {
-		err = disk_publish(partial, s->path, overwrite);
-		if (err) {
-			close(*fd);
-			unlink(partial);
-		}
-	}
-	free(partial);
+	err = disk_publish(partial, s->path, overwrite);
+	if (err)
+		close(*fd);
 	return err;
 }
 

@@ -237,19 +237,21 @@ static DWORD put_strings(
 
 static DWORD answer_1(struct layout *l, const struct entries *e, STORAGE_DEPENDENCY_INFO *info)
 {
+	STORAGE_DEPENDENCY_INFO_TYPE_1 *to = info->Version1Entries;
+
 	l->used = offsetof(STORAGE_DEPENDENCY_INFO, Version1Entries) +
 		  e->n * sizeof(STORAGE_DEPENDENCY_INFO_TYPE_1);
 	if (l->used > l->room)
 		return ERROR_INSUFFICIENT_BUFFER;
 	for (unsigned i = 0; i < e->n; i++)
-		info->Version1Entries[i] =
-			(STORAGE_DEPENDENCY_INFO_TYPE_1){.DependencyTypeFlags = e->all[i].flags,
-				.VirtualStorageType = e->all[i].type};
+		to[i] = (STORAGE_DEPENDENCY_INFO_TYPE_1){.DependencyTypeFlags = e->all[i].flags,
+			.VirtualStorageType = e->all[i].type};
 	return ERROR_SUCCESS;
 }
 
 static DWORD answer_2(struct layout *l, const struct entries *e, STORAGE_DEPENDENCY_INFO *info)
 {
+	STORAGE_DEPENDENCY_INFO_TYPE_2 *to = info->Version2Entries;
 	DWORD err = ERROR_SUCCESS, one;
 
 	l->used = offsetof(STORAGE_DEPENDENCY_INFO, Version2Entries) +
@@ -257,13 +259,13 @@ static DWORD answer_2(struct layout *l, const struct entries *e, STORAGE_DEPENDE
 	if (l->used > l->room)
 		err = ERROR_INSUFFICIENT_BUFFER;
 	for (unsigned i = 0; i < e->n; i++) {
-		STORAGE_DEPENDENCY_INFO_TYPE_2 to;
+		STORAGE_DEPENDENCY_INFO_TYPE_2 entry;
 
-		one = put_strings(l, &e->all[i], &to);
+		one = put_strings(l, &e->all[i], &entry);
 		if (one)
 			err = one;
 		if (!err)
-			info->Version2Entries[i] = to;
+			to[i] = entry;
 	}
 	return err;
 }

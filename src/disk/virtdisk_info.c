@@ -94,11 +94,19 @@ static DWORD answer_recorded_parents(struct vdisk *v, struct answer *a)
 static DWORD answer_parent_location(struct vdisk *v, struct answer *a)
 {
 	struct disk *parent = disk_parent(v->disk);
+	char *path;
+	DWORD err;
 
 	a->used = offsetof(GET_VIRTUAL_DISK_INFO, ParentLocation.ParentLocationBuffer);
 	if (a->room >= a->used)
 		a->info->ParentLocation.ParentResolved = parent != NULL;
-	return parent ? add_string(a, disk_path(parent)) : answer_recorded_parents(v, a);
+	if (!parent)
+		return answer_recorded_parents(v, a);
+	/* It was found from the child's folder, which need not be the shortest way. */
+	path = realpath(disk_path(parent), NULL);
+	err = add_string(a, path ? path : disk_path(parent));
+	free(path);
+	return err;
 }
 
 static DWORD answer_parent(struct vdisk *v, struct answer *a)

@@ -115,6 +115,8 @@ static DWORD run_resize(struct vdisk_operation *o)
 	if (code)
 		return code;
 	err = disk_resize(v->disk, r->size, r->lose, &problem);
+	if (err == -ENOTEMPTY)
+		return ERROR_VHD_RESIZE_WOULD_TRUNCATE_DATA;
 	if (!err && v->attach)
 		err = disk_attach_resized(v->attach);
 	return disk_problem_win32(&problem, err);

@@ -158,13 +158,14 @@ void most_recent_id(HANDLE h, WCHAR id[VIRTUAL_DISK_MAXIMUM_CHANGE_TRACKING_ID_L
 		char room[sizeof(GET_VIRTUAL_DISK_INFO) +
 			  2 * VIRTUAL_DISK_MAXIMUM_CHANGE_TRACKING_ID_LENGTH];
 	} u;
+	const WCHAR *from = u.i.ChangeTrackingState.MostRecentId;
 	unsigned n = 0;
 
 	assert_code(
 		info(h, GET_VIRTUAL_DISK_INFO_CHANGE_TRACKING_STATE, &u, sizeof(u)), ERROR_SUCCESS);
 	assert_true(u.i.ChangeTrackingState.Enabled);
 	do
-		id[n] = u.i.ChangeTrackingState.MostRecentId[n];
+		id[n] = from[n];
 	while (id[n++]);
 	if (newer)
 		*newer = u.i.ChangeTrackingState.NewerChanges;
