@@ -140,11 +140,11 @@ int vhd_block_copy(struct vhd *v, uint32_t from, uint32_t to)
 	return err ? err : each_piece(v, c.from, vhd_block_room(v), copy_piece, &c);
 }
 
-/* The first gap of @r, from region *@i on, that takes a block. 0: there is none before @end. */
+/* The first gap of @r, from region *@i on, that takes a block. 0: none ends at @end or before. */
 static uint64_t find_gap(const struct vhd *v, const struct vhd_region *r, uint32_t *i, uint32_t n,
 	uint64_t *from, uint64_t end)
 {
-	for (; *i < n && r[*i].start < end; (*i)++) {
+	for (; *i < n && r[*i].start <= end; (*i)++) {
 		uint64_t at = vhd_room_align(v, *from);
 
 		if (at + vhd_block_room(v) <= r[*i].start) {
