@@ -11,14 +11,14 @@
 static const char help[] =
 	"Usage: partita disk check FILE [OPTION]...\n"
 	"\n"
-	"Look for damage in a disk's tables, and whether its parents are there and are the ones\n"
-	"that it was made from.\n"
+	"Look for damage in a disk's tables, and whether its parents are there and are\n"
+	"the ones that it was made from.\n"
 	"\n"
 	"  --repair         mend what can be mended; without this nothing is written\n"
 	"  --format FORMAT  vhdx, vhd or raw, instead of what the contents say\n"
 	"  --help           this help\n"
 	"\n"
-	"Exit status: 0 the disk is well, or is so now; 1 it is damaged, or could not be "
+	"Exit status: 0 the disk is well, or is so now; 1 it is damaged, or could not be\n"
 	"examined.\n";
 
 enum option_code { OPT_REPAIR = CLI_OPTION, OPT_FORMAT };
@@ -72,8 +72,10 @@ static bool check_tables(
 		printf("%s of the file are not used; 'partita disk compact' gives them back\n",
 			cli_exact_size(check.leaked, text));
 	if (check.errors > check.repaired)
-		log_error("%s: %" PRIu64 " errors%s", path, check.errors - check.repaired,
-			a->repair ? " could not be repaired; restore it from a copy"
+		log_error("%s: damaged in %" PRIu64 " place%s%s", path,
+			check.errors - check.repaired,
+			check.errors - check.repaired == 1 ? "" : "s",
+			a->repair ? " that cannot be mended; restore it from a copy"
 				  : "; 'partita disk check --repair' mends what can be mended");
 	return check.errors == check.repaired;
 }

@@ -6,15 +6,15 @@
 
 #include <stdio.h>
 
-static const char help[] = "Usage: partita disk compact FILE [OPTION]...\n"
-			   "\n"
-			   "Give back the space that a dynamic or differencing disk's file does "
-			   "not need: blocks that\n"
-			   "nothing uses any more, and blocks of zeros.\n"
-			   "\n"
-			   "  --keep-zeros     do not read the disk to find blocks of zeros\n"
-			   "  --format FORMAT  vhdx, vhd or raw, instead of what the contents say\n"
-			   "  --help           this help\n";
+static const char help[] =
+	"Usage: partita disk compact FILE [OPTION]...\n"
+	"\n"
+	"Give back the space that a dynamic or differencing disk's file does not need:\n"
+	"blocks that nothing uses any more, and blocks of zeros.\n"
+	"\n"
+	"  --keep-zeros     do not read the disk to find blocks of zeros\n"
+	"  --format FORMAT  vhdx, vhd or raw, instead of what the contents say\n"
+	"  --help           this help\n";
 
 enum option_code { OPT_KEEP_ZEROS = CLI_OPTION, OPT_FORMAT };
 

@@ -12,9 +12,8 @@
 static const char help[] =
 	"Usage: partita disk compare FIRST SECOND [OPTION]...\n"
 	"\n"
-	"Tell whether two disks, of whatever format, have the same contents. A disk that is "
-	"longer\n"
-	"than the other may end in zeros.\n"
+	"Tell whether two disks, of whatever format, have the same contents. A disk that\n"
+	"is longer than the other may end in zeros.\n"
 	"\n"
 	"  --same-size             they must have the same size, too\n"
 	"  --first-format FORMAT   vhdx, vhd or raw, instead of what the contents say\n"

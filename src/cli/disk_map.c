@@ -16,8 +16,8 @@ static const char help[] =
 	"not shown reads as zeros.\n"
 	"\n"
 	"  --json           for programs: an array of all runs, with their offset and\n"
-	"                   length in bytes, whether they are data or zeros, and the\n"
-	"                   image that says so (0: FILE, 1: its parent, ...)\n"
+	"                   length in bytes, whether they are data or zeros, and the image\n"
+	"                   that says so (0: FILE, 1: its parent, ...)\n"
 	"  --format FORMAT  vhdx, vhd or raw, instead of what the contents say\n"
 	"  --help           this help\n";
 

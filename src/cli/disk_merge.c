@@ -16,15 +16,14 @@
 static const char help[] =
 	"Usage: partita disk merge CHILD [OPTION]...\n"
 	"\n"
-	"Write what a differencing disk holds into its parent, in place. Until CHILD is removed "
-	"it\n"
-	"reads as before, whatever interrupts this. Other disks that stand on the same parent are\n"
-	"of no use afterwards.\n"
+	"Write what a differencing disk holds into its parent, in place. Until CHILD is\n"
+	"removed it reads as before, whatever interrupts this. Other disks that stand on\n"
+	"the same parent are of no use afterwards.\n"
 	"\n"
-	"  --into PARENT  the disk of CHILD's chain to merge into, with all disks in between\n"
-	"                 (default: its parent)\n"
-	"  --leaf LEAF    CHILD is in the middle of LEAF's chain: the disk that stands on CHILD\n"
-	"                 stands on PARENT afterwards\n"
+	"  --into PARENT  the disk of CHILD's chain to merge into, with all disks in\n"
+	"                 between (default: its parent)\n"
+	"  --leaf LEAF    CHILD is in the middle of LEAF's chain: the disk that stands on\n"
+	"                 CHILD stands on PARENT afterwards\n"
 	"  --remove       remove the files that are merged and not needed any more\n"
 	"  --parallel N   requests under way at once, 1 to 64 (default 8)\n"
 	"  --help         this help\n";
@@ -91,7 +90,12 @@ static bool find_images(struct disk *leaf, struct arguments *a)
 	if (!find_image(leaf, a->child, &a->merge.from))
 		return false;
 	a->merge.into = a->merge.from + 1;
-	return !a->into || find_image(leaf, a->into, &a->merge.into);
+	if (a->into)
+		return find_image(leaf, a->into, &a->merge.into);
+	if (image_at(leaf, a->merge.into))
+		return true;
+	log_error("%s: it has no parent to merge into", a->child);
+	return false;
 }
 
 /* What is to be done when the chain is closed again. */

@@ -19,8 +19,9 @@ static const char help[] =
 	"       partita disk metadata set FILE GUID <DATA\n"
 	"       partita disk metadata delete FILE GUID\n"
 	"\n"
-	"Work with user metadata, which a VHDX file keeps beside the disk: items of up to 1 MiB,\n"
-	"each under a GUID. Data comes from standard input and goes to standard output.\n"
+	"Work with user metadata, which a VHDX file keeps beside the disk: items of up to\n"
+	"1 MiB, each under a GUID. Data comes from standard input and goes to standard\n"
+	"output.\n"
 	"\n"
 	"  --help  this help\n";
 

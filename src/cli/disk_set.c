@@ -8,19 +8,18 @@
 #include "base/guid.h"
 #include "base/log.h"
 
-static const char help[] = "Usage: partita disk set FILE OPTION...\n"
-			   "\n"
-			   "Change what a disk's file says about the disk.\n"
-			   "\n"
-			   "  --parent PATH           where its parent is now\n"
-			   "  --force                 with --parent: accept a parent that is not "
-			   "the one the disk was\n"
-			   "                          made from, or was changed since; what the "
-			   "disk reads as is then\n"
-			   "                          yours to answer for\n"
-			   "  --id GUID               its identifier; 'new' for a new one\n"
-			   "  --physical-sector SIZE  512 or 4096\n"
-			   "  --help                  this help\n";
+static const char help[] =
+	"Usage: partita disk set FILE OPTION...\n"
+	"\n"
+	"Change what a disk's file says about the disk.\n"
+	"\n"
+	"  --parent PATH           where its parent is now\n"
+	"  --force                 with --parent: accept a parent that is not the one the\n"
+	"                          disk was made from, or was changed since; what the disk\n"
+	"                          reads as is then yours to answer for\n"
+	"  --id GUID               its identifier; 'new' for a new one\n"
+	"  --physical-sector SIZE  512 or 4096\n"
+	"  --help                  this help\n";
 
 enum option_code { OPT_PARENT = CLI_OPTION, OPT_FORCE, OPT_ID, OPT_PHYSICAL_SECTOR };
 

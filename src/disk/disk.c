@@ -272,8 +272,10 @@ int disk_create_partial(struct disk_engine *e, const char *path, const struct di
 		return err ? err : -EINVAL;
 	if (c.parent)
 		err = disk_open(e, c.parent, &options, &parent, problem);
-	if (!err)
-		err = complete(&c, parent);
+	if (err)
+		return disk_problem_say(
+			problem, c.parent, err, "the parent cannot be opened: %s", strerror(-err));
+	err = complete(&c, parent);
 	fd = err ? err : open_new(path, partial);
 	if (fd < 0)
 		err = fd;
