@@ -232,10 +232,13 @@ static int begin_session(struct tracking *t)
 	int err = 0;
 
 	disk_info(t->disk, &info);
-	if (!(f->h.flags & TRACKING_CLEAN))
+	if (!(f->h.flags & TRACKING_CLEAN)) {
+		tracking_file_branch(f);
 		err = recover(f, t->disk);
-	else if (!tracking_file_is_bound(f, t->disk->file.fd))
+	} else if (!tracking_file_is_bound(f, t->disk->file.fd)) {
+		tracking_file_branch(f);
 		tracking_file_all_changed(f);
+	}
 	/* A repair changes contents by other ways than requests. */
 	if (t->disk->flags & DISK_OPEN_DAMAGED || f->h.disk_size != info.size)
 		tracking_file_all_changed(f);
@@ -523,6 +526,7 @@ static int inherit(struct tracking_file *f, const char *parent, const char *path
 	if (!(f->h.flags & TRACKING_CLEAN) || !tracking_file_is_current(f, parent))
 		tracking_file_all_changed(&child);
 	tracking_file_seal(&child);
+	tracking_file_branch(&child);
 	child.h.flags |= TRACKING_CLEAN;
 	err = tracking_file_bind(&child, image);
 	if (!err)

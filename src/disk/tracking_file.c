@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/crc32c.h"
+#include "base/guid.h"
 
 #define CHUNK_MIN  (64u << 10)
 #define CHUNKS_MAX (16u << 20) /* then chunks are larger: 64 MiB of generations are enough */
@@ -67,7 +68,8 @@ static bool header_is_valid(const struct tracking_header *h)
 	       is_power_of_two(h->region_size) && h->region_size >= h->chunk_size &&
 	       h->region_size <= DISK_MAX &&
 	       (h->disk_size + h->region_size - 1) / h->region_size <= REGIONS && h->current > 0 &&
-	       h->current < UINT32_MAX && h->floor <= h->current;
+	       h->current < UINT32_MAX && h->floor <= h->current &&
+	       h->n_ancestors <= TRACKING_ANCESTORS;
 }
 
 static int read_at(int fd, void *to, size_t n, uint64_t offset)
@@ -200,6 +202,27 @@ void tracking_file_all_changed(struct tracking_file *f)
 	f->h.flags |= TRACKING_NEWER;
 }
 
+void tracking_file_branch(struct tracking_file *f)
+{
+	struct tracking_header *h = &f->h;
+
+	if (h->n_ancestors == TRACKING_ANCESTORS)
+		memmove(&h->ancestors[0], &h->ancestors[1],
+			--h->n_ancestors * sizeof(h->ancestors[0]));
+	h->ancestors[h->n_ancestors++] = (struct tracking_ancestor){h->id, h->current - 1};
+	guid_new(&h->id);
+}
+
+bool tracking_file_knows(const struct tracking_file *f, const GUID *id, uint32_t generation)
+{
+	if (guid_equal(id, &f->h.id))
+		return generation < f->h.current;
+	for (uint32_t i = 0; i < f->h.n_ancestors; i++)
+		if (guid_equal(id, &f->h.ancestors[i].id))
+			return generation <= f->h.ancestors[i].last;
+	return false;
+}
+
 int tracking_file_bind(struct tracking_file *f, int image)
 {
 	struct stat st;
@@ -209,6 +232,7 @@ int tracking_file_bind(struct tracking_file *f, int image)
 	f->h.image_size = st.st_size;
 	f->h.image_seconds = st.st_mtim.tv_sec;
 	f->h.image_nanoseconds = st.st_mtim.tv_nsec;
+	f->h.image_inode = st.st_ino;
 	return 0;
 }
 
@@ -218,7 +242,8 @@ bool tracking_file_is_bound(const struct tracking_file *f, int image)
 
 	return !tracking_file_bind(&now, image) && now.h.image_size == f->h.image_size &&
 	       now.h.image_seconds == f->h.image_seconds &&
-	       now.h.image_nanoseconds == f->h.image_nanoseconds;
+	       now.h.image_nanoseconds == f->h.image_nanoseconds &&
+	       now.h.image_inode == f->h.image_inode;
 }
 
 bool tracking_file_is_current(const struct tracking_file *f, const char *path)

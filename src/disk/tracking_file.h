@@ -37,6 +37,10 @@ int tracking_file_read(struct tracking_file *f, uint64_t first, uint64_t n, uint
 
 /* tracking_file_all_changed - everything counts as changed in the current generation. */
 void tracking_file_all_changed(struct tracking_file *f);
+/* tracking_file_branch - what goes on from here has an identity of its own. */
+void tracking_file_branch(struct tracking_file *f);
+/* tracking_file_knows - does the identifier name a state of this image? */
+bool tracking_file_knows(const struct tracking_file *f, const GUID *id, uint32_t generation);
 /*
  * tracking_file_bind, tracking_file_is_bound - note, and compare, the open @image as it is now.
  * Is_bound: has nobody else changed it since? tracking_file_is_current: likewise, by its path.

@@ -28,6 +28,18 @@ enum {
 	TRACKING_NEWER = 1 << 1, /* something changed in the current generation */
 };
 
+/*
+ * Identifiers must never name two states. Where a tracking may go on in two places, as in two
+ * children of one parent, or a copy, each gets an identity of its own, and remembers up to which
+ * generation that of before was its too.
+ */
+#define TRACKING_ANCESTORS 32
+
+struct tracking_ancestor {
+	GUID id;
+	uint32_t last; /* generation */
+};
+
 struct tracking_header {
 	uint64_t signature;
 	uint64_t sequence;
@@ -42,15 +54,19 @@ struct tracking_header {
 	uint32_t image_nanoseconds;
 	int64_t image_seconds; /* st_mtim */
 	uint64_t image_size;   /* bytes of the file */
-	GUID image_data_id;    /* while not clean: disk_info.data_id, where the format has one */
-	uint32_t reserved;
+	uint64_t image_inode;
+	GUID image_data_id; /* while not clean: disk_info.data_id, where the format has one */
+	uint32_t n_ancestors;
+	struct tracking_ancestor ancestors[TRACKING_ANCESTORS]; /* the oldest first */
 	uint32_t checksum; /* CRC-32C of the header with this field 0 */
 };
 
-_Static_assert(sizeof(struct tracking_header) == 112, "size");
+_Static_assert(sizeof(struct tracking_ancestor) == 20, "size");
+_Static_assert(sizeof(struct tracking_header) == 760, "size");
 _Static_assert(offsetof(struct tracking_header, disk_size) == 32, "offset");
 _Static_assert(offsetof(struct tracking_header, current) == 56, "offset");
 _Static_assert(offsetof(struct tracking_header, image_seconds) == 72, "offset");
-_Static_assert(offsetof(struct tracking_header, checksum) == 108, "offset");
+_Static_assert(offsetof(struct tracking_header, n_ancestors) == 112, "offset");
+_Static_assert(offsetof(struct tracking_header, checksum) == 756, "offset");
 
 #endif

@@ -154,7 +154,7 @@ int tracking_query(const char *path, const char *id, uint64_t offset, uint64_t l
 		err = open_file(path, &q.file);
 	if (err)
 		return err;
-	if (!guid_equal(&g, &q.file.h.id) || q.since >= q.file.h.current)
+	if (!tracking_file_knows(&q.file, &g, q.since))
 		err = -ESRCH;
 	else if (q.end < offset || q.end > q.file.h.disk_size)
 		err = -ERANGE;

@@ -359,7 +359,8 @@ static void test_a_shortened_file(void **state)
 static void test_a_copy_inherits(void **state)
 {
 	struct fixture *f = *state;
-	char child[128], command[256];
+	char child[128], command[256], id[TRACKING_ID];
+	struct tracking_state s;
 	uint64_t processed;
 	uint32_t n = ROOM;
 
@@ -372,6 +373,43 @@ static void test_a_copy_inherits(void **state)
 	assert_int_equal(tracking_query(child, f->id, 0, SIZE, f->ranges, &n, &processed), 0);
 	assert_int_equal(n, 1);
 	assert_int_equal(f->ranges[0].offset, CHUNK);
+	/* From here on the two have names of their own. */
+	assert_int_equal(tracking_state(child, &s), 0);
+	assert_int_equal(query(f, s.id), -ESRCH);
+	open_disk(f);
+	write_at(f, 0, 512);
+	assert_int_equal(tracking_enable(f->disk, NULL), 0);
+	last_id(f, id, false);
+	n = ROOM;
+	assert_int_equal(tracking_query(child, id, 0, SIZE, f->ranges, &n, &processed), -ESRCH);
+}
+
+/* A copy by hand, with its times: neither takes the other's names for its own. */
+static void test_a_plain_copy(void **state)
+{
+	struct fixture *f = *state;
+	char copy[128], command[512], id[TRACKING_ID];
+	struct disk_open_options options = {.flags = DISK_OPEN_WRITE, .format = DISK_FORMAT_RAW};
+	uint64_t processed;
+	uint32_t n = ROOM;
+	struct disk *d;
+
+	close_disk(f);
+	snprintf(copy, sizeof(copy), "%s/copy.img", f->folder);
+	snprintf(command, sizeof(command), "cp -p %s %s && cp -p %s %s.rct", f->image, copy,
+		f->file, copy);
+	assert_int_equal(system(command), 0);
+	open_disk(f);
+	write_at(f, 0, 512);
+	close_disk(f);
+	last_id(f, id, false);
+	assert_int_equal(disk_open(f->engine, copy, &options, &d, NULL), 0);
+	assert_int_equal(disk_zero(d, 10 * CHUNK, 512), 0);
+	assert_int_equal(disk_close(d), 0);
+	assert_int_equal(tracking_query(copy, id, 0, SIZE, f->ranges, &n, &processed), -ESRCH);
+	n = ROOM;
+	assert_int_equal(tracking_query(copy, f->id, 0, SIZE, f->ranges, &n, &processed), 0);
+	assert_int_equal(f->ranges[0].length, SIZE);
 }
 
 static void test_read_only_disks_are_not_tracked(void **state)
@@ -406,6 +444,7 @@ int main(void)
 		TEST(a_damaged_file),
 		TEST(a_shortened_file),
 		TEST(a_copy_inherits),
+		TEST(a_plain_copy),
 		TEST(read_only_disks_are_not_tracked),
 	};
 

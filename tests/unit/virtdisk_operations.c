@@ -4,6 +4,7 @@
  */
 #include "virtdisk_fixture.h"
 
+#include <sched.h>
 #include <stdlib.h>
 
 static DWORD finish(HANDLE h, OVERLAPPED *o, DWORD started)
@@ -268,7 +269,7 @@ static void break_mirror(HANDLE h)
 	DWORD err;
 
 	while ((err = BreakMirrorVirtualDisk(h)) == ERROR_VHD_INVALID_STATE)
-		;
+		sched_yield();
 	assert_code(err, ERROR_SUCCESS);
 }
 
@@ -276,9 +277,10 @@ static void wait_equal(HANDLE h, OVERLAPPED *o)
 {
 	VIRTUAL_DISK_PROGRESS p;
 
-	do
+	do {
+		sched_yield();
 		assert_code(GetVirtualDiskOperationProgress(h, o, &p), ERROR_SUCCESS);
-	while (p.OperationStatus == ERROR_IO_PENDING && p.CurrentValue != p.CompletionValue);
+	} while (p.OperationStatus == ERROR_IO_PENDING && p.CurrentValue != p.CompletionValue);
 	assert_int_equal(p.OperationStatus, ERROR_IO_PENDING);
 }
 
@@ -415,7 +417,7 @@ static void test_fork(void **state)
 	assert_code(ForkVirtualDisk(h, FORK_VIRTUAL_DISK_FLAG_NONE, &p, &o), ERROR_IO_PENDING);
 	wait_equal(h, &o);
 	while (CompleteForkVirtualDisk(h) == ERROR_VHD_INVALID_STATE)
-		;
+		sched_yield();
 	assert_true(GetOverlappedResult(h, &o, &n, TRUE));
 	put(h, 0, 'b');
 	other = open_disk(forked, false);
