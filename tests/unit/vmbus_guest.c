@@ -14,11 +14,6 @@
 
 /* ---- The hypervisor ------------------------------------------------------------------------- */
 
-static uint16_t wanted_now(struct guest *g, uint32_t vp)
-{
-	return g->bus && !g->slot_full ? vmbus_sints_wanted(g->bus, vp) : 0;
-}
-
 HRESULT WINAPI WHvPostVirtualProcessorSynicMessage(
 	WHV_PARTITION_HANDLE p, UINT32 vp, UINT32 sint, const VOID *message, UINT32 size)
 {
@@ -42,14 +37,30 @@ HRESULT WINAPI WHvPostVirtualProcessorSynicMessage(
 HRESULT WINAPI WHvCancelRunVirtualProcessor(WHV_PARTITION_HANDLE p, UINT32 vp, UINT32 flags)
 {
 	struct guest *g = p;
-	uint16_t wanted;
+	bool full;
 
 	pthread_mutex_lock(&g->lock);
-	wanted = wanted_now(g, vp);
+	full = g->slot_full;
 	pthread_mutex_unlock(&g->lock);
-	if (wanted)
-		vmbus_sints_deliverable(g->bus, vp, wanted);
+	if (!full && g->bus)
+		vmbus_sints_deliverable(g->bus, vp, vmbus_sints_wanted(g->bus, vp));
 	return S_OK;
+}
+
+/* All processors share the slot. */
+bool guest_empty_slot(struct guest *g, struct vmbus_synic_message *message)
+{
+	bool full;
+
+	pthread_mutex_lock(&g->lock);
+	full = g->slot_full;
+	if (full)
+		*message = g->slot;
+	g->slot_full = false;
+	pthread_mutex_unlock(&g->lock);
+	for (uint32_t vp = 0; full && vp < GUEST_PROCESSORS; vp++)
+		vmbus_sints_deliverable(g->bus, vp, vmbus_sints_wanted(g->bus, vp));
+	return full;
 }
 
 HRESULT WINAPI WHvSignalVirtualProcessorSynicEvent(
@@ -208,19 +219,13 @@ void guest_take(struct guest *g, uint32_t type, void *message, size_t size)
 {
 	struct timespec until = deadline();
 	struct vmbus_synic_message slot = {0};
-	uint16_t wanted;
 	uint32_t got;
 
 	pthread_mutex_lock(&g->lock);
 	while (!g->slot_full && !pthread_cond_timedwait(&g->changed, &g->lock, &until))
 		;
-	if (g->slot_full)
-		slot = g->slot;
-	g->slot_full = false;
-	wanted = wanted_now(g, g->slot_vp);
 	pthread_mutex_unlock(&g->lock);
-	if (wanted)
-		vmbus_sints_deliverable(g->bus, g->slot_vp, wanted);
+	assert_true(guest_empty_slot(g, &slot));
 	assert_int_equal(slot.type, VMBUS_MESSAGE_TYPE);
 	memcpy(&got, slot.payload, sizeof(got));
 	assert_int_equal(got, type);

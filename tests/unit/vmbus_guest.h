@@ -73,6 +73,8 @@ uint8_t *guest_at(struct guest *g, uint64_t gpa);
 
 /* Post a message; its header's type is set. Again while the bus has no room. */
 void guest_post(struct guest *g, uint32_t type, void *message, size_t size);
+/* Take the message that is there; false: none is. */
+bool guest_empty_slot(struct guest *g, struct vmbus_synic_message *message);
 /* Wait for the next message and take it; it must be of @type. */
 void guest_take(struct guest *g, uint32_t type, void *message, size_t size);
 /* No message comes although the bus had time for one. */
