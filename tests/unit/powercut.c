@@ -225,15 +225,26 @@ static void advance(struct powercut *p, uint64_t moment)
 		p->first++;
 }
 
-unsigned powercut_unflushed(struct powercut *p, const char *path)
+static unsigned changes_since(struct powercut *p, unsigned file, uint64_t moment)
 {
-	unsigned file = file_of(p, path), n = 0;
-	uint64_t flushed = last_flush(p, file, p->now);
+	unsigned n = 0;
 
 	for (size_t i = 0; i < p->n_events; i++)
 		n += p->event[i].file == file && p->event[i].type != DISK_EVENT_FLUSH &&
-		     p->event[i].ended >= flushed;
+		     p->event[i].ended >= moment;
 	return n;
+}
+
+unsigned powercut_changes(struct powercut *p, const char *path)
+{
+	return changes_since(p, file_of(p, path), 0);
+}
+
+unsigned powercut_unflushed(struct powercut *p, const char *path)
+{
+	unsigned file = file_of(p, path);
+
+	return changes_since(p, file, last_flush(p, file, p->now));
 }
 
 /* ---- What else may be there ------------------------------------------------------------------ */

@@ -60,7 +60,8 @@ uint64_t powercut_moment(struct powercut *p);
  * than in the call before. @seed chooses.
  */
 void powercut_cut(struct powercut *p, uint64_t moment, unsigned seed);
-/* powercut_unflushed - changes of the file that ended and no flush covers. */
+/* powercut_changes - how many there were of the file, and of those how many no flush covers. */
+unsigned powercut_changes(struct powercut *p, const char *path);
 unsigned powercut_unflushed(struct powercut *p, const char *path);
 
 #endif
