@@ -95,10 +95,18 @@ static int image_store(const struct powercut_image *m, const char *path)
 
 /* ---- Recording ------------------------------------------------------------------------------- */
 
+static const char *name_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* By its name: a child may know its parent by another path. */
 static unsigned file_of(struct powercut *p, const char *path)
 {
 	for (unsigned i = 0; i < p->n_files; i++)
-		if (strcmp(p->path[i], path) == 0)
+		if (strcmp(name_of(p->path[i]), name_of(path)) == 0)
 			return i;
 	return POWERCUT_FILES;
 }

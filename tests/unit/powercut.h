@@ -51,7 +51,7 @@ struct powercut {
 
 void powercut_init(struct powercut *p);
 void powercut_fini(struct powercut *p);
-/* powercut_watch - a file as it is now, durable, is where its recording begins. */
+/* powercut_watch - a file, known by its name, begins as it is now, durable. */
 void powercut_watch(struct powercut *p, const char *path);
 /* powercut_moment - the current moment; what begins later has a greater one. */
 uint64_t powercut_moment(struct powercut *p);
