@@ -24,8 +24,9 @@
 
 /* The first byte. */
 #define KIND	   3u
-#define KEEP_SUMS  4u /* checksums stay as they are */
-#define MANY_TIMES 8u /* compact and resize too */
+#define KEEP_SUMS  4u  /* checksums stay as they are */
+#define MANY_TIMES 8u  /* compact and resize too, and metadata that outgrows its region */
+#define FIRST	   16u /* repair before all else */
 
 /* A change: @length bytes that follow, at @offset of @area; or one without bytes. */
 struct change {
@@ -45,6 +46,7 @@ enum area {
 	BLOCKS,
 	FILE_SIZE, /* offset: in units of 4 KiB */
 	LOG_ENTRY, /* bytes: struct made_entry and descriptors */
+	IDENTIFIER,
 	AREAS
 };
 
@@ -356,8 +358,19 @@ static void check(struct disk *d, bool repair)
 		abort();
 }
 
+static void repair(void)
+{
+	struct disk *d = open_disk(DISK_OPEN_WRITE | DISK_OPEN_DAMAGED);
+
+	if (d) {
+		check(d, true);
+		disk_close(d);
+	}
+}
+
 static void change(struct disk *d, bool more)
 {
+	static const uint8_t long_item[VHDX_METADATA_ITEM_MAX] = {4};
 	uint8_t bytes[12288] = {1, 2, 3};
 	const GUID item = {5};
 	uint64_t size = disk_size(d);
@@ -370,6 +383,7 @@ static void change(struct disk *d, bool more)
 	disk_zero(d, 4096, 8192);
 	disk_metadata_set(d, &item, bytes, 100);
 	if (more) {
+		disk_metadata_set(d, &item, long_item, sizeof(long_item));
 		disk_compact(d, true, NULL, NULL);
 		if (size < 8 * VHDX_MB)
 			disk_resize(d, 8 * VHDX_MB, false, NULL);
@@ -393,6 +407,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!(data[0] & KEEP_SUMS))
 		mend_sums(log);
 
+	if (data[0] & FIRST)
+		repair();
 	d = open_disk(0);
 	if (d) {
 		read_all(d);
@@ -410,10 +426,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			disk_close(d);
 		}
 	}
-	d = open_disk(DISK_OPEN_WRITE | DISK_OPEN_DAMAGED);
-	if (d) {
-		check(d, true);
-		disk_close(d);
-	}
+	repair();
 	return 0;
 }

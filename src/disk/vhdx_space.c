@@ -293,7 +293,11 @@ int vhdx_space_zeros(struct vhdx *v, uint64_t length, bool nowait, uint64_t *off
 		if (err)
 			return err;
 	}
-	err = disk_file_zero(&v->disk.file, *offset, length, true);
+	/* A file that others made may end within a MiB that is free. */
+	if (*offset + length > v->disk.file.size)
+		err = disk_file_set_size(&v->disk.file, *offset + length);
+	if (!err)
+		err = disk_file_zero(&v->disk.file, *offset, length, true);
 	if (err)
 		vhdx_space_back(v, *offset, length);
 	return err;

@@ -633,6 +633,30 @@ static void test_check_structure(void **state)
 	assert_int_equal(first_byte(m, IMAGE, 2), 3);
 }
 
+/* A file whose length is not whole MiB, as others may leave it, is as good as any. */
+static void test_odd_length(void **state)
+{
+	struct images *m = *state;
+	uint8_t *block = malloc(2 * MIB), *back = malloc(2 * MIB);
+	struct disk *d;
+
+	image_make(m, IMAGE);
+	assert_int_equal(truncate(image_path(m, IMAGE), IMAGE_BLOCKS + 4 * MIB + 12288), 0);
+	memset(block, 0x44, 2 * MIB);
+	d = image_opened(m, IMAGE, DISK_OPEN_WRITE);
+	assert_int_equal(disk_write(d, block, 2 * MIB, 0), 0);
+	assert_int_equal(set_item(d, 1, VHDX_METADATA_ITEM_MAX, 1), 0);
+	assert_int_equal(disk_close(d), 0);
+	check(m, IMAGE, false, 0);
+	d = image_opened(m, IMAGE, 0);
+	assert_int_equal(disk_read(d, back, 2 * MIB, 0), 0);
+	assert_memory_equal(back, block, 2 * MIB);
+	expect_item(d, 1, VHDX_METADATA_ITEM_MAX, 1);
+	assert_int_equal(disk_close(d), 0);
+	free(block);
+	free(back);
+}
+
 /* A block that is partly here, and nothing that says which part: found, and left to people. */
 static void test_check_bitmap(void **state)
 {
@@ -677,6 +701,7 @@ int main(void)
 		TEST(test_check_cut_off),
 		TEST(test_check_structure),
 		TEST(test_check_bitmap),
+		TEST(test_odd_length),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
