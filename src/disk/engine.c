@@ -100,7 +100,7 @@ struct disk_engine *disk_engine_create(const struct disk_engine_options *options
 		options = &defaults;
 	n = options->threads;
 	if (!n)
-		n = processors < 2 ? 4 : processors > 8 ? 16 : 2 * processors;
+		n = processors <= 4 ? 8 : processors > 16 ? 32 : 2 * processors;
 	if (n < 2)
 		n = 2;
 	e = calloc(1, sizeof(*e) + n * sizeof(e->threads[0]));

@@ -3,7 +3,9 @@
  * read as if zeros followed.
  */
 #include <errno.h>
+#include <linux/fs.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 
 #include "disk/format.h"
 #include "winerror.h"
@@ -19,15 +21,20 @@ static int raw_open(struct disk_engine *e, struct disk_file *file,
 	const struct disk_open_options *options, struct disk **disk, struct disk_problem *problem)
 {
 	struct disk *d = calloc(1, sizeof(*d));
+	unsigned physical = SECTOR;
+	int logical = SECTOR;
 
 	if (!d)
 		return -ENOMEM;
 	disk_init(d, &disk_raw, e, file, options);
+	/* A block device knows its sectors; a file does not, and then these change nothing. */
+	ioctl(d->file.fd, BLKSSZGET, &logical);
+	ioctl(d->file.fd, BLKPBSZGET, &physical);
 	d->size = (atomic_load(&d->file.size) + SECTOR - 1) / SECTOR * SECTOR;
 	d->fixed = (struct disk_info){
 		.kind = DISK_FIXED,
-		.logical_sector = SECTOR,
-		.physical_sector = SECTOR,
+		.logical_sector = logical,
+		.physical_sector = physical,
 	};
 	*disk = d;
 	return 0;

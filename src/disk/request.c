@@ -265,7 +265,7 @@ void disk_submit(struct disk_queue *q, struct disk *d, struct disk_request *r)
 	r->flushing = false;
 	r->result = 0;
 	q->under_way++;
-	if (err || (!r->length && r->op != DISK_FLUSH)) {
+	if (err || disk_request_empty(d, r)) {
 		ready(r, err);
 		return;
 	}

@@ -25,6 +25,8 @@ void disk_step_end(struct disk_step *s);
 
 /* disk_request_check - may @r be started? 0, -EINVAL, -ENOSPC, -EROFS. */
 int disk_request_check(struct disk *d, const struct disk_request *r);
+/* disk_request_empty - is there nothing to do? */
+bool disk_request_empty(const struct disk *d, const struct disk_request *r);
 /* disk_request_admit - let @r in, as its operation needs it (r->ticket). False: frozen. */
 bool disk_request_admit(struct disk_request *r, unsigned stripe);
 /* disk_request_move - move what is behind r->reached, in this thread. */

@@ -64,10 +64,10 @@ int disk_request_check(struct disk *d, const struct disk_request *r)
 {
 	uint64_t mask = d->fixed.logical_sector - 1, size = disk_size(d), held = 0;
 
-	if (r->op != DISK_READ && !d->file.writable)
-		return -EROFS;
 	if (r->op == DISK_FLUSH)
 		return 0;
+	if (r->op != DISK_READ && !d->file.writable)
+		return -EROFS;
 	if ((r->offset | r->length) & mask)
 		return -EINVAL;
 	if (r->offset > size || r->length > size - r->offset)
@@ -77,6 +77,11 @@ int disk_request_check(struct disk *d, const struct disk_request *r)
 	for (unsigned i = 0; i < r->n_iov && held < r->length; i++)
 		held += r->iov[i].iov_len;
 	return held >= r->length ? 0 : -EINVAL;
+}
+
+bool disk_request_empty(const struct disk *d, const struct disk_request *r)
+{
+	return r->op == DISK_FLUSH ? !d->file.writable : !r->length;
 }
 
 bool disk_request_admit(struct disk_request *r, unsigned stripe)
@@ -241,7 +246,7 @@ static int now(struct disk *d, struct disk_request *r)
 	unsigned stripe = disk_stripe();
 	int err = disk_request_check(d, r);
 
-	if (err || (!r->length && r->op != DISK_FLUSH))
+	if (err || disk_request_empty(d, r))
 		return err;
 	r->disk = d;
 	while (!disk_request_admit(r, stripe))
@@ -292,7 +297,7 @@ int disk_flush(struct disk *d)
 {
 	struct disk_request r = {.op = DISK_FLUSH};
 
-	return d->file.writable ? now(d, &r) : 0;
+	return now(d, &r);
 }
 
 int disk_unmap(struct disk *d, uint64_t offset, uint64_t length)

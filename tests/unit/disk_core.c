@@ -1,6 +1,7 @@
 /*
  * disk_core - opening, creating and the room's files, with raw images.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -15,6 +16,7 @@
 #include <cmocka.h>
 
 #include "disk/disk.h"
+#include "disk/file.h"
 #include "winerror.h"
 
 #define MIB (1ull << 20)
@@ -77,6 +79,11 @@ static void test_reads_what_was_written(void **state)
 	assert_memory_equal(in, out, sizeof(in));
 }
 
+static void request_noted(struct disk_request *r)
+{
+	/* The result is in the request. */
+}
+
 static void test_bounds(void **state)
 {
 	struct fixture *f = *state;
@@ -90,11 +97,189 @@ static void test_bounds(void **state)
 	assert_int_equal(disk_read(f->disk, data, 0, 64 * MIB), 0);
 }
 
+/* ---- Files ----------------------------------------------------------------------------------- */
+
+static struct disk_file open_direct(struct fixture *f)
+{
+	struct disk_open_options options = {.flags = DISK_OPEN_DIRECT | DISK_OPEN_SHARED};
+	struct disk_file file;
+	char path[160];
+
+	/* Beside the program, where O_DIRECT can be had. */
+	snprintf(path, sizeof(path), "./disk_core-%d", getpid());
+	close(open(path, O_CREAT | O_EXCL | O_RDWR, 0600));
+	assert_int_equal(disk_file_open_path(&file, path, &options, true), 0);
+	unlink(path);
+	return file;
+}
+
+/* What O_DIRECT would refuse: any offset, length and memory, at the file's end too. */
+static void test_unaligned_direct_file(void **state)
+{
+	struct disk_file file = open_direct(*state);
+	enum { SIZE = 3 * 4096 + 77 };
+	static uint8_t model[SIZE], data[SIZE + 1];
+	uint32_t random = 1;
+
+	assert_true(file.align > 1);
+	assert_int_equal(disk_file_write(&file, model, SIZE, 0), 0);
+	for (unsigned i = 0; i < 400; i++) {
+		uint32_t at, length;
+
+		random = random * 1664525 + 1013904223;
+		at = (random >> 8) % SIZE;
+		length = 1 + (random >> 16) % (SIZE - at);
+		memset(model + at, i, length);
+		memcpy(data + 1, model + at, length);
+		assert_int_equal(disk_file_write(&file, data + 1, length, at), 0);
+		assert_int_equal(file.size, SIZE);
+		at = (random >> 4) % SIZE;
+		length = 1 + (random >> 12) % (SIZE - at);
+		assert_int_equal(disk_file_read(&file, data + 1, length, at), 0);
+		assert_memory_equal(data + 1, model + at, length);
+	}
+	assert_int_equal(disk_file_read(&file, data, 2, SIZE - 1), -EIO);
+	assert_int_equal(disk_file_read_some(&file, data, 2, SIZE - 1), 0);
+	assert_int_equal(data[0], model[SIZE - 1]);
+	assert_int_equal(data[1], 0);
+	disk_file_close(&file);
+}
+
+static void test_file_zeroed_and_sized(void **state)
+{
+	struct fixture *f = *state;
+	struct disk_open_options options = {.flags = DISK_OPEN_SHARED};
+	struct disk_file file;
+	static uint8_t data[4 * MIB], zeros[2 * MIB];
+	bool hole;
+
+	memset(data, 3, sizeof(data));
+	assert_int_equal(disk_file_open_path(&file, f->path, &options, true), 0);
+	assert_int_equal(disk_file_write(&file, data, sizeof(data), 0), 0);
+	assert_int_equal(disk_file_zero(&file, MIB, MIB, true), 0);
+	assert_int_equal(disk_file_hole(&file, 0, 4 * MIB, &hole), MIB);
+	assert_false(hole);
+	assert_int_equal(disk_file_hole(&file, MIB, 4 * MIB, &hole), MIB);
+	assert_true(hole);
+	assert_int_equal(disk_file_zero(&file, 2 * MIB, MIB, false), 0);
+	assert_int_equal(disk_file_read(&file, data, 2 * MIB, MIB), 0);
+	assert_memory_equal(data, zeros, 2 * MIB);
+	assert_int_equal(disk_file_set_size(&file, 5 * MIB), 0);
+	assert_int_equal(disk_file_zero(&file, 4 * MIB, 9 * MIB, true), 0);
+	assert_int_equal(file.size, 5 * MIB);
+	assert_int_equal(disk_file_write_zeros(&file, 5 * MIB, 3 * MIB), 0);
+	assert_int_equal(file.size, 8 * MIB);
+	assert_int_equal(disk_file_allocate(&file, 8 * MIB, MIB), 0);
+	assert_int_equal(file.size, 9 * MIB);
+	assert_int_equal(disk_file_read(&file, data, MIB, 8 * MIB), 0);
+	assert_memory_equal(data, zeros, MIB);
+	disk_file_close(&file);
+}
+
+static void test_length_within_a_sector(void **state)
+{
+	struct fixture *f = *state;
+	struct disk *d;
+	uint8_t data[1024], queue_data[1024];
+	struct disk_queue *q = disk_queue_create(f->engine, 1);
+	struct iovec area = {queue_data, sizeof(queue_data)};
+	struct disk_request r = {
+		.op = DISK_READ, .length = 1024, .iov = &area, .n_iov = 1, .done = request_noted};
+	char path[160];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/odd.raw", f->folder);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	for (unsigned i = 0; i < 700; i++)
+		assert_int_equal(putc('x', file), 'x');
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(disk_open(f->engine, path, NULL, &d, NULL), 0);
+	assert_int_equal(disk_size(d), 1024);
+	memset(data, 1, sizeof(data));
+	memset(queue_data, 1, sizeof(queue_data));
+	assert_int_equal(disk_read(d, data, 1024, 0), 0);
+	assert_int_equal(data[699], 'x');
+	assert_int_equal(data[700], 0);
+	assert_int_equal(data[1023], 0);
+	disk_submit(q, d, &r);
+	assert_int_equal(disk_queue_run(q, true), 1);
+	assert_int_equal(r.result, 0);
+	assert_memory_equal(queue_data, data, 1024);
+	/* A disk that nobody writes has nothing to flush. */
+	r.op = DISK_FLUSH;
+	disk_submit(q, d, &r);
+	assert_int_equal(disk_queue_run(q, true), 1);
+	assert_int_equal(r.result, 0);
+	assert_int_equal(disk_flush(d), 0);
+	disk_queue_destroy(q);
+	assert_int_equal(disk_close(d), 0);
+}
+
+/* ---- Creating -------------------------------------------------------------------------------- */
+
+static unsigned names_in(const char *folder)
+{
+	DIR *d = opendir(folder);
+	unsigned n = 0;
+
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n - 2;
+}
+
+static void test_creating_leaves_all_or_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct disk_create create = {.format = DISK_FORMAT_RAW, .size = 1000};
+	struct disk_problem problem = {0};
+	char path[160];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/new.raw", f->folder);
+	assert_int_equal(disk_create(f->engine, path, &create, NULL, &problem), -EINVAL);
+	create.size = 4096;
+	assert_int_equal(disk_create(f->engine, f->path, &create, NULL, &problem), -EEXIST);
+	assert_int_equal(
+		disk_create(f->engine, "/nowhere/at/all", &create, NULL, &problem), -ENOENT);
+	create.overwrite = true;
+	assert_int_equal(disk_create(f->engine, f->folder, &create, NULL, &problem), -EINVAL);
+	assert_int_equal(names_in(f->folder), 1);
+	assert_int_equal(disk_create(f->engine, f->path, &create, NULL, &problem), 0);
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_int_equal(st.st_size, 4096);
+	assert_int_equal(names_in(f->folder), 1);
+}
+
+static void test_opening_what_is_no_image(void **state)
+{
+	struct fixture *f = *state;
+	struct disk_problem problem = {0};
+	struct disk_open_options as_vhdx = {.format = DISK_FORMAT_VHDX, .flags = DISK_OPEN_SHARED};
+	struct disk *d;
+
+	assert_int_equal(disk_open(f->engine, f->path, &as_vhdx, &d, &problem), -EMEDIUMTYPE);
+	assert_null(d);
+	assert_non_null(strstr(problem.text, "this is not a VHDX"));
+	assert_int_equal(disk_open(f->engine, f->folder, NULL, &d, NULL), -EISDIR);
+	assert_int_equal(disk_open(f->engine, "/dev/null", NULL, &d, NULL), -EINVAL);
+	assert_int_equal(disk_open(f->engine, "/nowhere/at/all", NULL, &d, NULL), -ENOENT);
+	assert_int_equal(disk_open(f->engine, f->path, NULL, &d, NULL), -EBUSY);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_reads_what_was_written, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_bounds, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_unaligned_direct_file, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_file_zeroed_and_sized, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_length_within_a_sector, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_creating_leaves_all_or_nothing, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_opening_what_is_no_image, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
