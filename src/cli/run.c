@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "cli/run_disks.h"
 #include "worker/worker.h"
 
 static const char help[] =
@@ -27,6 +28,13 @@ static const char help[] =
 	"  --initrd FILE       initial RAM disk, or first Multiboot module\n"
 	"  --cmdline TEXT      the kernel's command line; for Linux console=ttyS0 shows its "
 	"console\n"
+	"  --disk FILE[,ro][,controller=N][,lun=N]\n"
+	"                      a disk of the guest: VHD, VHDX or raw, by its contents; may be "
+	"given\n"
+	"                      more than once (controllers 0 to 3, LUNs 0 to 63; default: the "
+	"next\n"
+	"                      LUN of controller 0)\n"
+	"  --dvd FILE          an ISO image in a DVD drive, at the next LUN of controller 0\n"
 	"  --memory SIZE       memory of the guest, with a unit: K, M, G or T (default 512M)\n"
 	"  --processors N      virtual processors, 1 to 64 (default 1)\n"
 	"  --serial stdio      COM1 is this terminal (the default): Ctrl-A h shows its keys\n"
@@ -48,6 +56,8 @@ enum option_code {
 	OPT_KERNEL = CLI_OPTION,
 	OPT_INITRD,
 	OPT_CMDLINE,
+	OPT_DISK,
+	OPT_DVD,
 	OPT_MEMORY,
 	OPT_PROCESSORS,
 	OPT_SERIAL,
@@ -63,6 +73,8 @@ static const struct option options[] = {
 	{"kernel", required_argument, NULL, OPT_KERNEL},
 	{"initrd", required_argument, NULL, OPT_INITRD},
 	{"cmdline", required_argument, NULL, OPT_CMDLINE},
+	{"disk", required_argument, NULL, OPT_DISK},
+	{"dvd", required_argument, NULL, OPT_DVD},
 	{"memory", required_argument, NULL, OPT_MEMORY},
 	{"processors", required_argument, NULL, OPT_PROCESSORS},
 	{"serial", required_argument, NULL, OPT_SERIAL},
@@ -149,6 +161,7 @@ static bool parse_serial(const char *text, struct worker_config *config)
 
 struct arguments {
 	struct worker_config config;
+	struct run_disks disks;
 	const char *stats;
 };
 
@@ -167,6 +180,10 @@ static bool parse_option(void *ctx, int code, const char *value)
 	case OPT_CMDLINE:
 		config->cmdline = value;
 		return true;
+	case OPT_DISK:
+		return run_disks_add(&arguments->disks, value);
+	case OPT_DVD:
+		return run_disks_add_dvd(&arguments->disks, value);
 	case OPT_MEMORY:
 		return parse_memory(value, &config->memory);
 	case OPT_PROCESSORS:
@@ -233,11 +250,15 @@ static bool open_serial(struct worker_config *config)
 }
 
 /* Outputs come last: they are made only for a machine whose input is there. */
-static bool open_all(struct worker_config *config, const char *stats)
+static bool open_all(struct arguments *arguments)
 {
+	struct worker_config *config = &arguments->config;
+	const char *stats = arguments->stats;
+
 	return open_input("kernel", config->kernel_path, &config->kernel_fd) &&
 	       (!config->initrd_path ||
 		       open_input("initrd", config->initrd_path, &config->initrd_fd)) &&
+	       run_disks_open(&arguments->disks, config) &&
 	       (!stats || open_output("the figures to", stats, &config->stats_fd)) &&
 	       open_serial(config);
 }
@@ -259,14 +280,15 @@ static const struct cli_syntax syntax = {
 int cli_run(int argc, char **argv)
 {
 	struct arguments arguments = {
-		.config = {
-			.kernel_fd = -1,
-			.initrd_fd = -1,
-			.memory = 512ull << 20,
-			.processors = 1,
-			.serial_fd = -1,
-			.stats_fd = -1,
-		},
+		.config =
+			{
+				.kernel_fd = -1,
+				.initrd_fd = -1,
+				.memory = 512ull << 20,
+				.processors = 1,
+				.serial_fd = -1,
+				.stats_fd = -1,
+			},
 	};
 	struct worker_config *config = &arguments.config;
 	int status = cli_options(&syntax, argc, argv, &arguments);
@@ -279,5 +301,5 @@ int cli_run(int argc, char **argv)
 	}
 	if (!config->name)
 		config->name = base_name(config->kernel_path);
-	return open_all(config, arguments.stats) ? worker_run(config) : CLI_USAGE_ERROR;
+	return open_all(&arguments) ? worker_run(config) : CLI_USAGE_ERROR;
 }

@@ -48,8 +48,8 @@ uint32_t disk_problem_win32(const struct disk_problem *p, int err);
 /* disk_problem_text - the noted line, or one made of @path and @err. Valid as long as @p. */
 const char *disk_problem_text(struct disk_problem *p, const char *path, int err);
 /*
- * disk_problem_say - note the first problem: the Win32 code that fits @err, and a line made of @path
- * and @format. Returns @err. @p may be NULL.
+ * disk_problem_say - note the first problem: the Win32 code that fits @err, and a line made of
+ * @path and @format. Returns @err. @p may be NULL.
  */
 int disk_problem_say(struct disk_problem *p, const char *path, int err, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -57,8 +57,9 @@ int disk_problem_say(struct disk_problem *p, const char *path, int err, const ch
 /* ---- The engine: threads and queues ---------------------------------------------------------- */
 
 struct disk_engine_options {
-	bool no_uring;	  /* do without io_uring even where there is one */
-	unsigned threads; /* for what may block; 0: a number that fits the machine */
+	bool no_uring;	    /* do without io_uring even where there is one */
+	unsigned threads;   /* for what may block; 0: a number that fits the machine */
+	bool threads_later; /* disk_engine_start() makes them */
 };
 
 /*
@@ -66,6 +67,12 @@ struct disk_engine_options {
  * whether io_uring can be used. @options NULL: defaults. NULL with errno set.
  */
 struct disk_engine *disk_engine_create(const struct disk_engine_options *options);
+/*
+ * disk_engine_start - make the threads that were to come later, for a process that gives up
+ * privileges first: a thread that is there before keeps its own. Until then disks can be opened,
+ * but no queue may be used. Returns 0 or a negative errno.
+ */
+int disk_engine_start(struct disk_engine *e);
 /* disk_engine_destroy - after all its disks and queues. NULL is allowed. */
 void disk_engine_destroy(struct disk_engine *e);
 /* disk_engine_uses_uring - as it says. */
@@ -145,13 +152,13 @@ struct disk_info {
 	uint64_t file_used;  /* bytes that the file takes on its file system */
 	uint32_t block_size; /* bytes; 0: the format has no blocks */
 	uint32_t logical_sector, physical_sector;
-	uint64_t min_size; /* bytes: disk_resize() below this would lose data; 0: not known */
-	GUID id;	   /* VHD: the footer's unique ID; VHDX: the page 83 identifier */
-	GUID data_id;	   /* changes when the contents do: VHDX DataWriteGuid; VHD: as id */
-	GUID parent_id;	   /* the data_id the parent must have; differencing disks only */
+	uint64_t min_size;    /* bytes: disk_resize() below this would lose data; 0: not known */
+	GUID id;	      /* VHD: the footer's unique ID; VHDX: the page 83 identifier */
+	GUID data_id;	      /* changes when the contents do: VHDX DataWriteGuid; VHD: as id */
+	GUID parent_id;	      /* the data_id the parent must have; differencing disks only */
 	uint32_t parent_time; /* VHD: when the parent was written last, seconds since 2000 */
-	char creator[64];  /* UTF-8, what the file says made it */
-	bool has_log;	   /* VHDX: the log was replayed (in memory when read-only) at opening */
+	char creator[64];     /* UTF-8, what the file says made it */
+	bool has_log;	      /* VHDX: the log was replayed (in memory when read-only) at opening */
 	bool writable;
 	unsigned depth; /* how many parents */
 };
@@ -215,10 +222,10 @@ struct disk_request {
 	struct disk *disk;
 	struct disk_queue *queue;
 	uint64_t reached; /* bytes that parts were made of */
-	unsigned parts;	  /* that are not done, and one while more may be made; the queue's thread */
-	unsigned ticket;  /* gate.h */
-	bool flushing;	  /* what is left is a flush */
-	int aside;	  /* what an engine thread's part came to */
+	unsigned parts;	 /* that are not done, and one while more may be made; the queue's thread */
+	unsigned ticket; /* gate.h */
+	bool flushing;	 /* what is left is a flush */
+	int aside;	 /* what an engine thread's part came to */
 };
 
 /*
@@ -229,8 +236,9 @@ struct disk_queue *disk_queue_create(struct disk_engine *e, unsigned depth);
 /* disk_queue_destroy - after its last request was answered. NULL is allowed. */
 void disk_queue_destroy(struct disk_queue *q);
 /*
- * disk_queue_fd - becomes readable when disk_queue_run() has something to do. To be asked for before
- * the first request: a queue of which nobody waits for the descriptor spares the work of telling.
+ * disk_queue_fd - becomes readable when disk_queue_run() has something to do. To be asked for
+ * before the first request: a queue of which nobody waits for the descriptor spares the work of
+ * telling.
  */
 int disk_queue_fd(struct disk_queue *q);
 /*

@@ -1,8 +1,8 @@
 /*
  * engine.c - threads for what may block, and whether io_uring can be had.
  *
- * The threads are there from the beginning: a process that gives up its privileges may not be able
- * to make more.
+ * The threads are made at once or together later, never one by one as work comes: a process that
+ * has given up its privileges may not be able to make more.
  */
 #include "disk/engine.h"
 
@@ -25,7 +25,7 @@ struct disk_engine {
 	struct disk_work_list lists[2]; /* by kind */
 	unsigned waiting;		/* threads with work that waits */
 	bool quit;
-	unsigned n_threads;
+	unsigned n_threads, n_wanted;
 	pthread_t threads[];
 };
 
@@ -65,7 +65,7 @@ static void *serve(void *arg)
 }
 
 /* Signals are for the program's own threads. */
-static int start(struct disk_engine *e, unsigned n)
+int disk_engine_start(struct disk_engine *e)
 {
 	pthread_attr_t attr;
 	sigset_t all, before;
@@ -78,7 +78,7 @@ static int start(struct disk_engine *e, unsigned n)
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);
 	pthread_mutex_lock(&e->lock);
-	while (!err && e->n_threads < n) {
+	while (!err && e->n_threads < e->n_wanted) {
 		err = pthread_create(&e->threads[e->n_threads], &attr, serve, e);
 		e->n_threads += !err;
 	}
@@ -111,7 +111,8 @@ struct disk_engine *disk_engine_create(const struct disk_engine_options *options
 	disk_work_list_init(&e->lists[DISK_WORK_GOES_ON]);
 	disk_work_list_init(&e->lists[DISK_WORK_WAITS]);
 	e->uring = !options->no_uring && disk_ring_available();
-	err = start(e, n);
+	e->n_wanted = n;
+	err = options->threads_later ? 0 : disk_engine_start(e);
 	if (!err)
 		return e;
 	disk_engine_destroy(e);

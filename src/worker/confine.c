@@ -54,6 +54,17 @@ static const int allowed[] = {
 	SYS_timerfd_create,
 	SYS_timerfd_settime,
 	SYS_timerfd_gettime,
+	/* Disks: files that are open already. */
+	SYS_pwrite64,
+	SYS_preadv,
+	SYS_pwritev,
+	SYS_preadv2,
+	SYS_pwritev2,
+	SYS_fsync,
+	SYS_fdatasync,
+	SYS_fallocate,
+	SYS_ftruncate,
+	SYS_flock,
 	/* The terminal's modes, and KVM. */
 	SYS_ioctl,
 	/* Memory: the heap, guest memory, the code the software processor makes. */

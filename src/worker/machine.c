@@ -344,11 +344,14 @@ static int start(struct machine *m)
 		log_error("%s: cannot give up privileges: %s", config->name, strerror(-err));
 		return WORKER_FAILED;
 	}
-	return create_vmbus(m) ? WORKER_FAILED : run(m);
+	if (create_vmbus(m) || disks_create(m))
+		return WORKER_FAILED;
+	return run(m);
 }
 
 static void take_down(struct machine *m)
 {
+	disks_destroy(m);
 	vmbus_destroy(m->vmbus);
 	console_destroy(m->console);
 	loop_watch_destroy(m->signals);

@@ -50,6 +50,7 @@ struct machine {
 	struct console *console;
 	struct chipset *chipset; /* replaced at a restart, while no vp runs */
 	struct vmbus *vmbus;
+	struct disks *disks;
 	struct loop_watch *signals;
 	int signal_fd;
 	_Atomic enum machine_end end;
@@ -78,6 +79,13 @@ void vp_destroy(struct machine *m, uint32_t index);
 /* vp.c: start a thread for every vp; wait until all have ended. Returns 0 or a negative errno. */
 int vp_start_all(struct machine *m);
 void vp_join_all(struct machine *m);
+
+/*
+ * disks.c: offer the guest its controllers and disks, on the VMBus; take them away and close the
+ * disks, also those that were never offered. disks_create() returns 0 or a negative errno.
+ */
+int disks_create(struct machine *m);
+void disks_destroy(struct machine *m);
 
 /* registers.c: put the first vp at the kernel's entry. Returns what setting registers returned. */
 HRESULT registers_enter(WHV_PARTITION_HANDLE partition, const struct boot_state *state);

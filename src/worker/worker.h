@@ -11,6 +11,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct disk;
+struct disk_engine;
+
 #define WORKER_MAX_PROCESSORS 64
 /* A memory size is a multiple of a page, and at least so much. */
 #define WORKER_MEMORY_STEP 4096u
@@ -35,7 +38,20 @@ enum worker_serial {
 	WORKER_SERIAL_UNIX, /* serial_fd is a listening socket */
 };
 
-/* Descriptors and strings stay the caller's; they must live as long as the run. */
+#define WORKER_CONTROLLERS 4u
+#define WORKER_LUNS	   64u /* of a controller */
+
+/* A disk or a DVD of the guest. */
+struct worker_disk {
+	struct disk *disk; /* open; NULL: a DVD drive without a medium */
+	bool dvd, read_only;
+	unsigned controller, lun;
+};
+
+/*
+ * Descriptors and strings stay the caller's; they must live as long as the run. The disks and their
+ * engine, whose threads are not there yet, become the worker's.
+ */
 struct worker_config {
 	const char *name; /* of the machine, for messages */
 	int kernel_fd;
@@ -51,7 +67,10 @@ struct worker_config {
 	const char *serial_path;
 	bool restart;	    /* start again when the guest resets */
 	bool invariant_tsc; /* offer the guest the control that makes its TSC invariant */
-	int stats_fd;	    /* -1: none; gets one "key value" line a figure when the machine ends */
+	struct disk_engine *disk_engine;
+	struct worker_disk *disks;
+	unsigned n_disks;
+	int stats_fd; /* -1: none; gets one "key value" line a figure when the machine ends */
 };
 
 /*

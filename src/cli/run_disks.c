@@ -1,0 +1,159 @@
+/*
+ * run_disks.c - see run_disks.h.
+ *
+ * Disks are opened here, chain and all, while the process may still open files; the worker gives
+ * them to the guest after it has given up its privileges.
+ */
+#include "cli/run_disks.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/cli.h"
+#include "disk/disk.h"
+
+static struct worker_disk *add(struct run_disks *d, const char *path)
+{
+	if (d->n == RUN_DISKS) {
+		log_error("%s: a machine has at most %u disks", path, RUN_DISKS);
+		return NULL;
+	}
+	d->paths[d->n] = strdup(path);
+	if (d->paths[d->n])
+		return &d->disks[d->n++];
+	log_error("%s: %s", path, strerror(errno));
+	return NULL;
+}
+
+static bool take_number(const char *what, const char *text, unsigned limit, unsigned *number)
+{
+	uint64_t value;
+
+	if (cli_parse_count(text, limit - 1, &value)) {
+		log_error("--disk: %s=%s: there are %ss 0 to %u", what, text, what, limit - 1);
+		return false;
+	}
+	*number = (unsigned)value;
+	return true;
+}
+
+/* One of the words behind the file's name. 1: taken; 0: it is none of them; -1: it is wrong. */
+static int take_word(struct worker_disk *disk, bool *placed, const char *word)
+{
+	if (strcmp(word, "ro") == 0) {
+		disk->read_only = true;
+		return 1;
+	}
+	if (strncmp(word, "controller=", 11) == 0)
+		return take_number("controller", word + 11, WORKER_CONTROLLERS, &disk->controller)
+			       ? 1
+			       : -1;
+	if (strncmp(word, "lun=", 4) == 0) {
+		*placed = true;
+		return take_number("lun", word + 4, WORKER_LUNS, &disk->lun) ? 1 : -1;
+	}
+	return 0;
+}
+
+/* The words are taken from the end, so that a file's name may have commas. */
+bool run_disks_add(struct run_disks *d, const char *text)
+{
+	struct worker_disk *disk = add(d, text);
+	unsigned i = d->n - 1;
+	char *comma;
+	int taken = 1;
+
+	if (!disk)
+		return false;
+	while (taken > 0 && (comma = strrchr(d->paths[i], ','))) {
+		taken = take_word(disk, &d->placed[i], comma + 1);
+		if (taken > 0)
+			*comma = 0;
+	}
+	return taken >= 0;
+}
+
+bool run_disks_add_dvd(struct run_disks *d, const char *path)
+{
+	struct worker_disk *disk = add(d, path);
+
+	if (!disk)
+		return false;
+	disk->dvd = true;
+	disk->read_only = true;
+	return true;
+}
+
+static bool in_use(const struct run_disks *d, unsigned but, unsigned controller, unsigned lun)
+{
+	for (unsigned i = 0; i < d->n; i++)
+		if (i != but && d->placed[i] && d->disks[i].controller == controller &&
+			d->disks[i].lun == lun)
+			return true;
+	return false;
+}
+
+static bool place(struct run_disks *d)
+{
+	for (unsigned i = 0; i < d->n; i++) {
+		struct worker_disk *disk = &d->disks[i];
+
+		while (!d->placed[i] && disk->lun < WORKER_LUNS &&
+			in_use(d, i, disk->controller, disk->lun))
+			disk->lun++;
+		if (disk->lun == WORKER_LUNS) {
+			log_error(
+				"%s: controller %u has no LUN left", d->paths[i], disk->controller);
+			return false;
+		}
+		if (in_use(d, i, disk->controller, disk->lun)) {
+			log_error("%s: there is a disk already at controller %u, LUN %u",
+				d->paths[i], disk->controller, disk->lun);
+			return false;
+		}
+		d->placed[i] = true;
+	}
+	return true;
+}
+
+/* io_uring is not for a confined process; what would gain by it is done by threads. */
+static bool open_one(struct disk_engine *e, const char *path, struct worker_disk *disk)
+{
+	struct disk_open_options options = {
+		.flags = disk->read_only ? 0 : DISK_OPEN_WRITE,
+		.format = disk->dvd ? DISK_FORMAT_RAW : DISK_FORMAT_ANY,
+	};
+	struct disk_problem problem = {0};
+	int err = disk_open(e, path, &options, &disk->disk, &problem);
+
+	if (err)
+		log_error("%s", disk_problem_text(&problem, path, err));
+	return err == 0;
+}
+
+bool run_disks_open(struct run_disks *d, struct worker_config *config)
+{
+	static const struct disk_engine_options options = {.no_uring = true, .threads_later = true};
+	bool fine = place(d);
+
+	if (!fine || !d->n)
+		return fine;
+	config->disk_engine = disk_engine_create(&options);
+	if (!config->disk_engine) {
+		log_error("no memory for disks");
+		return false;
+	}
+	for (unsigned i = 0; i < d->n && fine; i++)
+		fine = open_one(config->disk_engine, d->paths[i], &d->disks[i]);
+	for (unsigned i = 0; i < d->n; i++) {
+		if (!fine)
+			disk_close(d->disks[i].disk);
+		free(d->paths[i]);
+	}
+	config->disks = d->disks;
+	config->n_disks = d->n;
+	return fine;
+}
