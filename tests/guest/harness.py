@@ -21,6 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 TAIL_LINES = 30
 
+# What the test guests' root has beside Debian's essential packages.
+ROOT_PACKAGES = ("e2fsprogs", "fio", "kexec-tools", "lsscsi", "mount", "sg3-utils", "util-linux",
+                 "xfsprogs")
+
 # Slow machines: all deadlines are multiplied by this.
 SLOWNESS = float(os.environ.get("PARTITA_TEST_SLOWNESS", "1"))
 
@@ -211,6 +215,35 @@ class Context:
         out = self.folder / "initrd"
         tool("scripts/guest/initramfs", out, HERE / "init", f"job={job_file}", *files)
         return out
+
+    def root(self, job, kernel="cloud", modules=()):
+        """A Debian on a disk, which runs a job: arguments for a machine, up to the disk itself."""
+        job_file = self.folder / "job"
+        job_file.write_text(job)
+        initrd = self.folder / "root-initrd"
+        tool("scripts/guest/initramfs", initrd, ROOT / "scripts/guest/init.root",
+             f"job={job_file}", *self.modules(kernel, "sd_mod", "hv_storvsc", "ext4", *modules))
+        return ["--kernel", self.kernel(kernel), "--initrd", initrd]
+
+    def disk(self, name, *arguments):
+        """Make a disk in the test's folder with partita disk create."""
+        path = self.folder / name
+        self.tool("disk", "create", path, *arguments)
+        return path
+
+    def root_disk(self, name="root.avhdx"):
+        """A differencing disk on the test guests' root."""
+        base = tool("scripts/guest/root", "test", "2G", HERE / "init", *ROOT_PACKAGES)
+        return self.disk(name, "--parent", base)
+
+    def tool(self, *arguments):
+        """Run a command of partita; returns what it printed."""
+        done = subprocess.run([self.partita, *map(str, arguments)], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        if done.returncode:
+            raise Failure(f"partita {' '.join(map(str, arguments))}: status {done.returncode}: "
+                          + done.stderr)
+        return done.stdout
 
     def assemble(self, name):
         """An assembly guest of asm/, as a Multiboot kernel."""
