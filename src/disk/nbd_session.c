@@ -325,9 +325,14 @@ static int describe(struct request *r, struct nbd_block_descriptor *to, unsigned
 
 static void block_status(struct request *r)
 {
+	struct session *s = r->session;
 	const unsigned room = r->flags & NBD_CMD_FLAG_REQ_ONE ? 1 : MAX_DESCRIPTORS;
-	int n = describe(r, (struct nbd_block_descriptor *)r->buffer, room);
+	int n;
 
+	/* What waits for the disk itself must not have others wait for requests of this thread. */
+	while (s->in_flight)
+		disk_queue_run(s->queue, true);
+	n = describe(r, (struct nbd_block_descriptor *)r->buffer, room);
 	if (n < 0)
 		r->error = wire_error(n);
 	answer(r, n < 0 ? 0 : n * sizeof(struct nbd_block_descriptor));
