@@ -89,6 +89,15 @@ class Context:
         for word in words:
             self.check(word in lines[0], f"no {word!r} in: {lines[0]}")
 
+    def run(self, *command, status=0):
+        """Run another program to its end; returns all that it printed."""
+        done = subprocess.run([str(word) for word in command], cwd=self.folder,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=120 * SLOWNESS)
+        self.check(done.returncode == status,
+                   f"{' '.join(map(str, command))}: status {done.returncode}: {done.stdout}")
+        return done.stdout
+
     def work(self, image, reference, changes):
         """Random changes of an image, and the same in a raw file beside it."""
         done = subprocess.run([self.driver, "work", image, reference,
