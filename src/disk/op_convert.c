@@ -51,13 +51,28 @@ static int copy_metadata(struct disk *from, struct disk *to)
 	return err;
 }
 
+/*
+ * Past the page cache, where the file system lets that: the target is written once, in large
+ * pieces, and is to be durable; it would only push out what others use.
+ */
+static int open_target(struct converting *c, const char *path, struct disk **target)
+{
+	struct disk_open_options options = {
+		.flags = DISK_OPEN_WRITE | DISK_OPEN_DIRECT,
+		.format = c->target.format,
+	};
+	struct disk_problem unused = {0};
+	int err = disk_open(c->engine, path, &options, target, &unused);
+
+	if (err != -EINVAL)
+		return err;
+	options.flags = DISK_OPEN_WRITE;
+	return disk_open(c->engine, path, &options, target, c->problem);
+}
+
 /* Fill the image at @path, which was just made. */
 static int fill(struct converting *c, const char *path)
 {
-	const struct disk_open_options options = {
-		.flags = DISK_OPEN_WRITE,
-		.format = c->target.format,
-	};
 	struct disk_copy copy = {
 		.from = c->source,
 		.end = disk_size(c->source),
@@ -66,7 +81,7 @@ static int fill(struct converting *c, const char *path)
 		.fresh = c->target.kind != DISK_DIFFERENCING,
 		.find_zeros = !c->convert->keep_zeros,
 	};
-	int closed, err = disk_open(c->engine, path, &options, &copy.to, c->problem);
+	int closed, err = open_target(c, path, &copy.to);
 
 	if (err)
 		return err;
