@@ -245,16 +245,24 @@ static int scan(struct vhdx *v)
 	return err;
 }
 
-/* What nothing refers to any more is known, and the log needs no length. */
+/*
+ * An entry of the log says how long the file is: the file is only cut when no entry counts. Nobody
+ * makes one meanwhile.
+ */
 static int cut(struct vhdx *v)
 {
 	int err = vhdx_flush(&v->disk);
 
+	if (err)
+		return err;
+	pthread_mutex_lock(&v->live->change);
+	err = vhdx_log_rest(v);
 	if (!err)
-		err = vhdx_log_rest(v);
+		err = vhdx_space_scan(v, true);
 	if (!err)
-		err = scan(v);
-	return err ? err : vhdx_space_trim(v);
+		err = vhdx_space_trim(v);
+	pthread_mutex_unlock(&v->live->change);
+	return err;
 }
 
 int vhdx_compact(struct disk *d, bool find_zeros, struct disk_progress *progress,

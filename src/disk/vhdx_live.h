@@ -187,7 +187,10 @@ int vhdx_log_init(struct vhdx *v);
 void vhdx_log_fini(struct vhdx_log *log);
 /* vhdx_sync - a commit of what is changed now; joins others that want the same. */
 int vhdx_sync(struct vhdx *v);
-/* vhdx_log_rest - all is in place and durable, and no entry is needed any more. */
+/*
+ * vhdx_log_rest - all is in place and durable, and no entry is needed any more; as long as the
+ * caller has `change`, so it stays.
+ */
 int vhdx_log_rest(struct vhdx *v);
 /* How many pages an entry may have beside the last one, and how many alone in the log. */
 unsigned vhdx_log_pages(const struct vhdx *v);

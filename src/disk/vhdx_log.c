@@ -348,7 +348,7 @@ static void lead(struct vhdx *v, int (*what)(struct vhdx *v))
 }
 
 /* A commit that begins from now on covers the caller, whoever runs it. */
-static int join(struct vhdx *v, int (*what)(struct vhdx *v))
+int vhdx_sync(struct vhdx *v)
 {
 	struct vhdx_live *l = v->live;
 	uint64_t ticket;
@@ -360,16 +360,11 @@ static int join(struct vhdx *v, int (*what)(struct vhdx *v))
 		if (l->log.running)
 			pthread_cond_wait(&l->log.moved, &l->lock);
 		else
-			lead(v, what);
+			lead(v, run);
 	}
 	err = l->log.result;
 	pthread_mutex_unlock(&l->lock);
 	return err;
-}
-
-int vhdx_sync(struct vhdx *v)
-{
-	return join(v, run);
 }
 
 static int run_and_rest(struct vhdx *v)
@@ -381,7 +376,16 @@ static int run_and_rest(struct vhdx *v)
 
 int vhdx_log_rest(struct vhdx *v)
 {
-	return join(v, run_and_rest);
+	struct vhdx_live *l = v->live;
+	int err;
+
+	pthread_mutex_lock(&l->lock);
+	while (l->log.running)
+		pthread_cond_wait(&l->log.moved, &l->lock);
+	lead(v, run_and_rest);
+	err = l->log.result;
+	pthread_mutex_unlock(&l->lock);
+	return err;
 }
 
 /* ---- Making and ending ----------------------------------------------------------------------- */

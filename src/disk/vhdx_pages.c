@@ -199,6 +199,19 @@ static void overlay(struct vhdx_pages *p, uint8_t *buffer, uint64_t offset, uint
 	}
 }
 
+/* As vhdx_read(); tables of large disks are mostly holes of the file. */
+static int read_sparse(struct vhdx *v, void *buffer, uint64_t length, uint64_t offset)
+{
+	uint64_t end = offset + length;
+	bool hole = false;
+
+	if (v->overlay || end > v->disk.file.size ||
+		disk_file_hole(&v->disk.file, offset, end, &hole) != (int64_t)length || !hole)
+		return vhdx_read(v, buffer, length, offset);
+	memset(buffer, 0, length);
+	return 0;
+}
+
 int vhdx_read_cached(struct vhdx *v, void *buffer, uint64_t length, uint64_t file_offset)
 {
 	struct vhdx_live *l = v->live;
@@ -214,7 +227,7 @@ int vhdx_read_cached(struct vhdx *v, void *buffer, uint64_t length, uint64_t fil
 
 		done = l->log.done;
 		pthread_mutex_unlock(&l->lock);
-		err = vhdx_read(v, buffer, length, file_offset);
+		err = read_sparse(v, buffer, length, file_offset);
 		if (err)
 			return err;
 		pthread_mutex_lock(&l->lock);

@@ -398,6 +398,27 @@ static void check_tables(struct run *r, bool repair)
 			(unsigned long long)r->moment, r->cut_seed);
 }
 
+/* Opening for writing replays the log into the file, and the power fails again meanwhile. */
+static void check_second_cut(struct run *r)
+{
+	struct powercut again;
+
+	r->what = "second cut";
+	powercut_init(&again);
+	powercut_watch(&again, r->path);
+	open_disk(r, DISK_OPEN_WRITE, &again.recorder);
+	succeed(r, "close", disk_close(r->disk));
+	for (uint64_t moment = 0; moment <= again.now; moment++) {
+		powercut_cut(&again, moment, r->cut_seed + moment);
+		open_disk(r, 0, NULL);
+		check_tables(r, false);
+		check_contents(r);
+		succeed(r, "close", disk_close(r->disk));
+	}
+	powercut_fini(&again);
+	powercut_cut(r->cut, r->moment, r->cut_seed);
+}
+
 /*
  * The disk as the cut left it, then mended, then in use again. A VHD has no log: two copies of
  * something may differ until they are repaired, but what the disk has is right all the time.
@@ -412,6 +433,9 @@ static void check_cut(struct run *r)
 	if (has_log)
 		check_tables(r, false);
 	succeed(r, "close", disk_close(r->disk));
+
+	if (has_log && random_below(r, 20) == 0)
+		check_second_cut(r);
 
 	r->what = "writable";
 	open_disk(r, has_log ? DISK_OPEN_WRITE : DISK_OPEN_WRITE | DISK_OPEN_DAMAGED, NULL);
