@@ -226,29 +226,40 @@ static DWORD prepare(struct creation *c, const VIRTUAL_STORAGE_TYPE *type, PCWST
 
 /* ---- Creating -------------------------------------------------------------------------------- */
 
+static int copy_item(struct disk *from, struct disk *to, const GUID *item)
+{
+	uint32_t length = 0;
+	int err = disk_metadata_get(from, item, NULL, &length);
+	void *data;
+
+	if (err && err != -ERANGE)
+		return err;
+	data = malloc(length ? length : 1);
+	if (!data)
+		return -ENOMEM;
+	err = disk_metadata_get(from, item, data, &length);
+	if (!err)
+		err = disk_metadata_set(to, item, data, length);
+	free(data);
+	return err;
+}
+
 /* User metadata goes with the disk that a child continues. */
 static int copy_metadata(struct disk *from, struct disk *to)
 {
-	GUID items[256];
-	unsigned n;
-	int err = disk_metadata_list(from, items, 256, &n);
+	unsigned n = 0, room;
+	int err = disk_metadata_list(from, NULL, 0, &n);
+	GUID *items;
 
-	for (unsigned i = 0; !err && i < n && i < 256; i++) {
-		uint32_t length = 0;
-		void *data;
-
-		err = disk_metadata_get(from, &items[i], NULL, &length);
-		if (err && err != -ERANGE)
-			break;
-		data = malloc(length ? length : 1);
-		if (!data)
-			return -ENOMEM;
-		err = disk_metadata_get(from, &items[i], data, &length);
-		if (!err)
-			err = disk_metadata_set(to, &items[i], data, length);
-		free(data);
-	}
-	return err == -ENOTSUP ? 0 : err;
+	if (!n)
+		return err == -ENOTSUP ? 0 : err;
+	room = n;
+	items = calloc(room, sizeof(*items));
+	err = items ? disk_metadata_list(from, items, room, &n) : -ENOMEM;
+	for (unsigned i = 0; !err && i < room; i++)
+		err = copy_item(from, to, &items[i]);
+	free(items);
+	return err;
 }
 
 static int create_child(
@@ -300,6 +311,19 @@ static int create_image(struct vdisk *v, const struct creation *c, const char *p
 	return disk_create(v->engine, path, &c->image, NULL, problem);
 }
 
+/* A set of an image that is there; snapshots can stand on VHDX alone. */
+static int create_set_on(struct vdisk *v, const struct creation *c, struct disk_problem *problem)
+{
+	struct disk_open_options options = {.format = DISK_FORMAT_VHDX};
+	struct disk *source;
+	int err = disk_open(v->engine, c->source, &options, &source, problem);
+
+	if (err)
+		return err;
+	disk_close(source);
+	return vhdset_create(c->path, c->source, problem);
+}
+
 /* A set: its first image stands beside it, or is the source itself when that is asked for. */
 static int create_set(struct vdisk *v, const struct creation *c, struct disk_progress *progress,
 	struct disk_problem *problem)
@@ -308,7 +332,7 @@ static int create_set(struct vdisk *v, const struct creation *c, struct disk_pro
 	int err;
 
 	if (c->flags & CREATE_VIRTUAL_DISK_FLAG_VHD_SET_USE_ORIGINAL_BACKING_STORAGE)
-		return c->source ? vhdset_create(c->path, c->source, problem) : -EINVAL;
+		return c->source ? create_set_on(v, c, problem) : -EINVAL;
 	err = vhdset_new_image_path(c->path, &image);
 	if (!err)
 		err = create_image(v, c, image, progress, problem);

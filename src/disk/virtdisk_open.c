@@ -128,6 +128,14 @@ static int open_parents(struct disk *d, struct disk_problem *problem)
 	return 0;
 }
 
+/* A snapshot that others may stand on must stay what it is. */
+static bool may_open_snapshot(const struct vdisk *v)
+{
+	const struct vhdset_snapshot *s = vhdset_find(v->set, &v->snapshot);
+
+	return !s || s->writeable || !(v->how.flags & DISK_OPEN_WRITE);
+}
+
 static DWORD open_set(struct vdisk *v, char **image)
 {
 	struct disk_problem problem = {0};
@@ -137,6 +145,8 @@ static DWORD open_set(struct vdisk *v, char **image)
 		err = vhdset_open(v->how.path, v->how.flags & DISK_OPEN_WRITE, &v->set, &problem);
 	if (err || v->file_only)
 		return disk_problem_win32(&problem, err);
+	if (!may_open_snapshot(v))
+		return ERROR_ACCESS_DENIED;
 	err = vhdset_image(v->set, &v->snapshot, image);
 	return err == -ENOENT ? ERROR_NOT_FOUND : disk_problem_win32(NULL, err);
 }

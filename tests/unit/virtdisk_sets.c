@@ -95,6 +95,8 @@ static void test_a_set_is_a_disk(void **state)
 static void test_snapshots_are_taken(void **state)
 {
 	struct fixture *f = *state;
+	OPEN_VIRTUAL_DISK_PARAMETERS write_snapshot = {.Version = OPEN_VIRTUAL_DISK_VERSION_3};
+	VIRTUAL_STORAGE_TYPE t = set_type;
 	HANDLE h = make_set(f), other;
 
 	put(h, 0, 'a');
@@ -110,6 +112,9 @@ static void test_snapshots_are_taken(void **state)
 	expect_snapshot(f, &two, 'b');
 	expect_snapshot(f, &zero, 'c');
 	assert_code(open_snapshot(f, &three, &other), ERROR_NOT_FOUND);
+	write_snapshot.Version3.SnapshotId = one;
+	assert_code(OpenVirtualDisk(&t, f->paths[0], 0, 0, &write_snapshot, &other),
+		ERROR_ACCESS_DENIED);
 }
 
 static void test_a_snapshot_is_applied(void **state)
@@ -228,7 +233,7 @@ static void test_sets_refuse(void **state)
 static void test_the_original_is_used(void **state)
 {
 	struct fixture *f = *state;
-	PCWSTR disk = path(f, "d.vhdx"), set = path(f, "s.vhds");
+	PCWSTR disk = path(f, "d.vhdx"), set = path(f, "s.vhds"), vhd = path(f, "d.vhd");
 	CREATE_VIRTUAL_DISK_PARAMETERS p = {
 		.Version = CREATE_VIRTUAL_DISK_VERSION_3, .Version3 = {.SourcePath = disk}};
 	VIRTUAL_STORAGE_TYPE t = set_type;
@@ -236,6 +241,13 @@ static void test_the_original_is_used(void **state)
 
 	put(h, 0, 'o');
 	close_disk(h);
+	close_disk(create(&vhd_type, vhd, 64 * MIB, NULL, false));
+	p.Version3.SourcePath = vhd;
+	assert_code(CreateVirtualDisk(&t, set, 0, NULL,
+			    CREATE_VIRTUAL_DISK_FLAG_VHD_SET_USE_ORIGINAL_BACKING_STORAGE, 0, &p,
+			    NULL, &h),
+		ERROR_FILE_CORRUPT);
+	p.Version3.SourcePath = disk;
 	assert_code(CreateVirtualDisk(&t, set, 0, NULL,
 			    CREATE_VIRTUAL_DISK_FLAG_VHD_SET_USE_ORIGINAL_BACKING_STORAGE, 0, &p,
 			    NULL, &h),
