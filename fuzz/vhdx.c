@@ -27,6 +27,7 @@
 #define KEEP_SUMS  4u  /* checksums stay as they are */
 #define MANY_TIMES 8u  /* compact and resize too, and metadata that outgrows its region */
 #define FIRST	   16u /* repair before all else */
+#define LONG_ITEM  32u /* metadata that outgrows its region */
 
 /* A change: @length bytes that follow, at @offset of @area; or one without bytes. */
 struct change {
@@ -368,7 +369,7 @@ static void repair(void)
 	}
 }
 
-static void change(struct disk *d, bool more)
+static void change(struct disk *d, uint8_t how)
 {
 	static const uint8_t long_item[VHDX_METADATA_ITEM_MAX] = {4};
 	uint8_t bytes[12288] = {1, 2, 3};
@@ -382,8 +383,9 @@ static void change(struct disk *d, bool more)
 	disk_unmap(d, 2 * VHDX_MB, VHDX_MB);
 	disk_zero(d, 4096, 8192);
 	disk_metadata_set(d, &item, bytes, 100);
-	if (more) {
+	if (how & LONG_ITEM)
 		disk_metadata_set(d, &item, long_item, sizeof(long_item));
+	if (how & MANY_TIMES) {
 		disk_compact(d, true, NULL, NULL);
 		if (size < 8 * VHDX_MB)
 			disk_resize(d, 8 * VHDX_MB, false, NULL);
@@ -418,7 +420,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	d = open_disk(DISK_OPEN_WRITE);
 	if (d) {
-		change(d, data[0] & MANY_TIMES);
+		change(d, data[0]);
 		read_all(d);
 		if (!disk_close(d)) {
 			d = open_disk(0);
