@@ -14,6 +14,7 @@ static const struct cli_command commands[] = {
 	{"resize", "make a disk larger or smaller", cli_disk_resize},
 	{"compact", "give back the space that a disk's file does not need", cli_disk_compact},
 	{"merge", "merge a differencing disk into its parent", cli_disk_merge},
+	{"mirror", "copy a disk while it is in use", cli_disk_mirror},
 	{"compare", "tell whether two disks have the same contents", cli_disk_compare},
 	{"map", "show where a disk's data is", cli_disk_map},
 	{"metadata", "list, read, set and delete user metadata", cli_disk_metadata},

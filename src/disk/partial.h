@@ -1,6 +1,6 @@
 /*
  * partial.h - a file that appears whole or not at all: it is made under another name beside the one
- * it shall have, and then published.
+ * it shall have, and then published. For whoever makes a disk that shall not be seen empty.
  */
 #ifndef PARTITA_DISK_PARTIAL_H
 #define PARTITA_DISK_PARTIAL_H

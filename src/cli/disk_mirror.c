@@ -1,0 +1,243 @@
+/*
+ * disk_mirror.c - partita disk mirror: copies a disk while it is in use; see partita-disk(1).
+ *
+ * The disk is attached in this process, which sees every write. Whoever ends that, by detaching or
+ * with a signal, ends the mirror, and waits until the copy has its name.
+ */
+#include "cli/disk.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "disk/attach.h"
+#include "disk/operations.h"
+#include "disk/partial.h"
+
+static const char help[] =
+	"Usage: partita disk mirror SOURCE TARGET [OPTION]...\n"
+	"\n"
+	"Attach SOURCE, as 'partita disk attach --foreground' does, and copy it into the\n"
+	"new disk TARGET while it is in use. The line \"ready\" says that TARGET has all\n"
+	"that SOURCE has; every write goes to both. When SOURCE is detached, or a signal\n"
+	"ends this, TARGET appears, whole and durable; before \"ready\" it does not.\n"
+	"\n"
+	"  --format FORMAT         vhdx, vhd or raw, instead of what TARGET's name says\n"
+	"  --fixed                 a fixed disk; VHD and VHDX are dynamic without this\n"
+	"  --block-size SIZE       as for 'partita disk create'\n"
+	"  --source-format FORMAT  vhdx, vhd or raw, instead of what SOURCE's contents say\n"
+	"  --file                  attach SOURCE as a file alone, no block device\n"
+	"  --overwrite             replace TARGET if it exists\n"
+	"  --help                  this help\n";
+
+enum option_code {
+	OPT_FORMAT = CLI_OPTION,
+	OPT_FIXED,
+	OPT_BLOCK_SIZE,
+	OPT_SOURCE_FORMAT,
+	OPT_FILE,
+	OPT_OVERWRITE,
+};
+
+static const struct option options[] = {
+	{"format", required_argument, NULL, OPT_FORMAT},
+	{"fixed", no_argument, NULL, OPT_FIXED},
+	{"block-size", required_argument, NULL, OPT_BLOCK_SIZE},
+	{"source-format", required_argument, NULL, OPT_SOURCE_FORMAT},
+	{"file", no_argument, NULL, OPT_FILE},
+	{"overwrite", no_argument, NULL, OPT_OVERWRITE},
+	{0},
+};
+
+struct mirroring {
+	/* The command line's. */
+	const char *source, *path;
+	struct disk_create create;
+	enum disk_format source_format;
+	bool fixed, file;
+
+	struct cli_service service; /* with the source */
+	char *partial;		    /* the target's name until the end */
+	struct disk *target;
+	struct disk_progress progress;
+	struct disk_mirror *mirror; /* NULL: it has ended */
+	bool telling;
+	pthread_t teller; /* says when it is ready */
+};
+
+static bool take(void *ctx, int code, const char *value)
+{
+	struct mirroring *m = ctx;
+
+	switch (code) {
+	case OPT_FORMAT:
+		return cli_parse_format("--format", value, &m->create.format);
+	case OPT_FIXED:
+		return m->fixed = true;
+	case OPT_BLOCK_SIZE:
+		return cli_parse_block_size("--block-size", value, &m->create.block_size);
+	case OPT_SOURCE_FORMAT:
+		return cli_parse_format("--source-format", value, &m->source_format);
+	case OPT_FILE:
+		return m->file = true;
+	default:
+		return m->create.overwrite = true;
+	}
+}
+
+static bool settle(struct mirroring *m)
+{
+	if (!cli_settle_format(m->path, &m->create.format))
+		return false;
+	m->create.kind =
+		m->fixed || m->create.format == DISK_FORMAT_RAW ? DISK_FIXED : DISK_DYNAMIC;
+	return true;
+}
+
+static void *tell(void *ctx)
+{
+	struct mirroring *m = ctx;
+	int err;
+
+	if (disk_mirror_wait(m->mirror) == DISK_MIRROR_READY) {
+		puts("ready");
+		fflush(stdout);
+	} else if (disk_mirror_state(m->mirror, &err) && err != -ECANCELED) {
+		log_error("%s: the copy failed: %s", m->path, strerror(-err));
+	}
+	return NULL;
+}
+
+static int open_target(struct mirroring *m)
+{
+	struct cli_service *s = &m->service;
+	const struct disk_open_options open = {
+		.flags = DISK_OPEN_WRITE, .format = m->create.format};
+	struct disk_info info;
+	int err;
+
+	disk_info(s->disk, &info);
+	m->create.size = info.size;
+	if (m->create.format == DISK_FORMAT_VHDX)
+		m->create.logical_sector = info.logical_sector;
+	err = disk_create_partial(s->engine, m->path, &m->create, NULL, &s->problem, &m->partial);
+	if (err)
+		return err;
+	err = disk_open(s->engine, m->partial, &open, &m->target, &s->problem);
+	if (err)
+		disk_discard(m->partial);
+	return err;
+}
+
+static int begin(struct mirroring *m)
+{
+	int err = open_target(m);
+
+	if (err)
+		return err;
+	err = disk_mirror_start(m->service.disk, m->target, true, &m->progress, &m->mirror);
+	if (err) {
+		m->mirror = NULL;
+		disk_close(m->target);
+		disk_discard(m->partial);
+	}
+	return err;
+}
+
+/* Nobody writes to the source any more. A copy that still runs comes too late. */
+static int end(struct mirroring *m)
+{
+	int closed, err;
+
+	if (!m->mirror)
+		return 0;
+	m->progress.cancel = 1;
+	if (m->telling)
+		pthread_join(m->teller, NULL);
+	err = disk_mirror_stop(m->mirror);
+	m->mirror = NULL;
+	closed = disk_close(m->target);
+	if (!err)
+		err = closed;
+	if (err)
+		disk_discard(m->partial);
+	else
+		err = disk_publish(m->partial, m->path, m->create.overwrite);
+	if (err)
+		log_error("%s: it was not made: %s", m->path,
+			err == -ECANCELED ? "the copy was not ready" : strerror(-err));
+	return err;
+}
+
+/* Somebody had it detached, and waits for this. */
+static int ended(void *ctx)
+{
+	struct mirroring *m = ctx;
+	int err = end(m), closed = cli_service_close(&m->service);
+
+	return err ? err : closed;
+}
+
+static int serve(struct mirroring *m)
+{
+	const struct disk_attach_options how = {.no_device = m->file, .ended = ended, .ctx = m};
+	struct cli_service *s = &m->service;
+	struct disk_attach *attach;
+	const char *device;
+	int err;
+
+	err = disk_attach_start(s->engine, s->disk, &how, &attach, &s->problem);
+	if (err)
+		return cli_service_fail(s, m->source, err);
+	device = disk_attach_device(attach);
+	puts(device ? device : disk_attach_file(attach));
+	fflush(stdout);
+	s->problem = (struct disk_problem){0};
+	m->telling = pthread_create(&m->teller, NULL, tell, m) == 0;
+	while (cli_service_wait(s, disk_attach_fd(attach))) {
+		err = disk_attach_end(attach, &s->problem);
+		if (err)
+			cli_service_fail(s, m->source, err);
+		if (err != -EBUSY)
+			break;
+	}
+	disk_attach_free(attach);
+	return err ? CLI_FAILURE : 0;
+}
+
+static int mirror(struct mirroring *m)
+{
+	int err, status;
+
+	if (!cli_service_begin(&m->service, m->source, false, m->source_format))
+		return CLI_FAILURE;
+	err = begin(m);
+	status = err ? cli_service_fail(&m->service, m->path, err) : serve(m);
+	if (end(m))
+		status = CLI_FAILURE;
+	return cli_service_end(&m->service, m->source, status);
+}
+
+static const struct cli_syntax syntax = {
+	.command = "disk mirror",
+	.help = help,
+	.options = options,
+	.min = 2,
+	.max = 2,
+	.arguments = "SOURCE and TARGET",
+	.take = take,
+};
+
+int cli_disk_mirror(int argc, char **argv)
+{
+	struct mirroring m = {0};
+	int status = cli_options(&syntax, argc, argv, &m);
+
+	if (status != CLI_GO_ON)
+		return status;
+	m.source = argv[optind];
+	m.path = argv[optind + 1];
+	return settle(&m) ? mirror(&m) : CLI_USAGE_ERROR;
+}
