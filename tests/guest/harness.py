@@ -245,6 +245,12 @@ class Context:
                           + done.stderr)
         return done.stdout
 
+    def compile(self, name):
+        """A C program for guests, with no libraries beside it."""
+        out = self.folder / name
+        subprocess.run(["gcc", "-O", "-static", "-o", out, HERE / f"{name}.c"], check=True)
+        return out
+
     def assemble(self, name):
         """An assembly guest of asm/, as a Multiboot kernel."""
         out = self.folder / f"{name}.elf"

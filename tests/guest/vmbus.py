@@ -26,3 +26,26 @@ def check_version(context, version):
 
 for number in VERSIONS:
     test(f"vmbus: contact at version {number}", version=number)(check_version)
+
+
+@test("vmbus: another kernel makes contact after kexec")
+def kexec(context):
+    modules = context.modules("cloud", "hv_vmbus")
+    second = context.folder / "second"
+    context.initrd(JOB.format(number=5 << 16 | 3), *modules).rename(second)
+    job = """
+insmod /lib/modules/*hv_vmbus.ko
+fact first "$(dmesg | sed -n 's/.*Vmbus version://p')"
+/kexec /vmlinuz /second "$(cat /proc/cmdline)"
+"""
+    kernel = context.kernel("cloud")
+    initrd = context.initrd(job, *modules, f"vmlinuz={kernel}", f"second={second}",
+                            f"kexec={context.compile('kexec')}")
+    result = context.run("--kernel", kernel, "--initrd", initrd, "--cmdline",
+                         f"{CMDLINE} {REFERENCE_PAGE}", "--invariant-tsc", "--processors", 2,
+                         deadline=120)
+    context.check(result.status == 0 and not result.errors,
+                  f"status {result.status}\n{result.errors}{tail(result.console)}")
+    facts = result.facts()
+    context.check(facts.get("first") == "5.3" and facts.get("version") == "5.3",
+                  tail(result.console))
