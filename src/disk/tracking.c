@@ -130,7 +130,7 @@ static void after(struct disk_watcher *w, const struct disk_request *r)
 	struct tracking *t = from_watcher(w);
 	struct disk_info info;
 
-	if (t->disk->fixed.format != DISK_FORMAT_VHDX ||
+	if (t->disk->ops->format != DISK_FORMAT_VHDX ||
 		atomic_load_explicit(&t->identified, memory_order_relaxed))
 		return;
 	disk_info(t->disk, &info);

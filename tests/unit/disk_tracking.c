@@ -236,30 +236,36 @@ static void test_identifiers_that_are_none(void **state)
 	assert_int_equal(query(f, id), -ESRCH);
 }
 
-/* The process dies with the disk open: what it may have changed is named, here all of a raw disk.
- */
-static void test_a_crash_loses_nothing(void **state)
+/* Write a byte's sector at 200 MiB of the image in a process that then dies. */
+static void write_and_die(const char *image)
 {
-	struct fixture *f = *state;
 	int status;
-	pid_t pid;
+	pid_t pid = fork();
 
-	write_at(f, 0, 512);
-	close_disk(f);
-	pid = fork();
 	if (!pid) {
 		struct disk_engine *e = disk_engine_create(NULL);
 		struct disk_open_options options = {.flags = DISK_OPEN_WRITE};
 		char data[512] = "written";
 		struct disk *d;
 
-		if (disk_open(e, f->image, &options, &d, NULL) ||
-			disk_write(d, data, sizeof(data), 200 * MIB))
+		if (disk_open(e, image, &options, &d, NULL) ||
+			disk_write(d, data, sizeof(data), 200 * MIB) || disk_flush(d))
 			_exit(1);
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
+}
+
+/* The process dies with the disk open: what it may have changed is named, here all of a raw disk.
+ */
+static void test_a_crash_loses_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	write_at(f, 0, 512);
+	close_disk(f);
+	write_and_die(f->image);
 	expect(f, f->id, 1, 0ull, (uint64_t)SIZE);
 	open_disk(f);
 	expect(f, f->id, 1, 0ull, (uint64_t)SIZE);
@@ -268,6 +274,34 @@ static void test_a_crash_loses_nothing(void **state)
 	expect(f, f->id, 0);
 	write_at(f, 0, 512);
 	expect(f, f->id, 1, 0ull, CHUNK);
+}
+
+/* A VHDX tells whether others wrote since: only the region that was touched counts. */
+static void test_a_crash_touches_a_region(void **state)
+{
+	struct fixture *f = *state;
+	struct disk_create create = {
+		.format = DISK_FORMAT_VHDX, .kind = DISK_DYNAMIC, .size = SIZE};
+	struct disk_open_options options = {.flags = DISK_OPEN_WRITE};
+	char image[128];
+	struct tracking_state before;
+	uint64_t processed;
+	uint32_t n = ROOM;
+	struct disk *d;
+
+	snprintf(image, sizeof(image), "%s/disk.vhdx", f->folder);
+	assert_int_equal(disk_create(f->engine, image, &create, NULL, NULL), 0);
+	assert_int_equal(disk_open(f->engine, image, &options, &d, NULL), 0);
+	assert_int_equal(tracking_enable(d, NULL), 0);
+	assert_int_equal(disk_close(d), 0);
+	assert_int_equal(tracking_state(image, &before), 0);
+	write_and_die(image);
+	assert_int_equal(disk_open(f->engine, image, &options, &d, NULL), 0);
+	assert_int_equal(tracking_query(image, before.id, 0, SIZE, f->ranges, &n, &processed), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(f->ranges[0].offset, 192 * MIB);
+	assert_int_equal(f->ranges[0].length, 64 * MIB);
+	assert_int_equal(disk_close(d), 0);
 }
 
 static void test_changes_by_others_are_noticed(void **state)
@@ -438,6 +472,7 @@ int main(void)
 		TEST(little_room_is_asked_again),
 		TEST(identifiers_that_are_none),
 		TEST(a_crash_loses_nothing),
+		TEST(a_crash_touches_a_region),
 		TEST(changes_by_others_are_noticed),
 		TEST(new_room_has_changed),
 		TEST(disabled_is_gone),
