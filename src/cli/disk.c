@@ -17,6 +17,8 @@ static const struct cli_command commands[] = {
 	{"mirror", "copy a disk while it is in use", cli_disk_mirror},
 	{"compare", "tell whether two disks have the same contents", cli_disk_compare},
 	{"map", "show where a disk's data is", cli_disk_map},
+	{"changes", "keep track of what is written to a disk", cli_disk_changes},
+	{"snapshot", "make a VHD set, take and apply its snapshots", cli_disk_snapshot},
 	{"metadata", "list, read, set and delete user metadata", cli_disk_metadata},
 	{"set", "change a disk's parent path, ID or physical sector size", cli_disk_set},
 	{"attach", "make a disk a block device of this host", cli_disk_attach},

@@ -13,6 +13,7 @@
 #include "disk/disk.h"
 
 int cli_disk_attach(int argc, char **argv);
+int cli_disk_changes(int argc, char **argv);
 int cli_disk_check(int argc, char **argv);
 int cli_disk_compact(int argc, char **argv);
 int cli_disk_compare(int argc, char **argv);
@@ -27,6 +28,7 @@ int cli_disk_mirror(int argc, char **argv);
 int cli_disk_resize(int argc, char **argv);
 int cli_disk_serve(int argc, char **argv);
 int cli_disk_set(int argc, char **argv);
+int cli_disk_snapshot(int argc, char **argv);
 
 /* ---- A job: one run of a command --------------------------------------------------------------
  */

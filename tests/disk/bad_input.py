@@ -32,7 +32,7 @@ def _(context):
 
 
 COMMANDS = ("create", "info", "check", "convert", "resize", "compact", "merge", "compare", "map",
-            "metadata", "set")
+            "metadata", "set", "changes", "snapshot", "mirror")
 
 for command in COMMANDS:
 

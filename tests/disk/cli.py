@@ -391,7 +391,7 @@ def _(context):
 # ---- help
 
 for command in ("create", "info", "check", "convert", "resize", "compact", "merge", "compare",
-                "map", "metadata", "set"):
+                "map", "metadata", "set", "changes", "snapshot", "mirror"):
 
     @test(f"cli: {command} --help", command=command)
     def _(context, command):
