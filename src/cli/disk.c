@@ -23,6 +23,8 @@ static const struct cli_command commands[] = {
 	{"set", "change a disk's parent path, ID or physical sector size", cli_disk_set},
 	{"attach", "make a disk a block device of this host", cli_disk_attach},
 	{"detach", "end that", cli_disk_detach},
+	{"attach-to", "give a machine that runs another disk", cli_disk_attach_to},
+	{"detach-from", "take a disk away from a machine that runs", cli_disk_detach_from},
 	{"serve", "let NBD clients use a disk", cli_disk_serve},
 	{0},
 };

@@ -14,12 +14,14 @@
 
 int cli_disk_attach(int argc, char **argv);
 int cli_disk_changes(int argc, char **argv);
+int cli_disk_attach_to(int argc, char **argv);
 int cli_disk_check(int argc, char **argv);
 int cli_disk_compact(int argc, char **argv);
 int cli_disk_compare(int argc, char **argv);
 int cli_disk_convert(int argc, char **argv);
 int cli_disk_create(int argc, char **argv);
 int cli_disk_detach(int argc, char **argv);
+int cli_disk_detach_from(int argc, char **argv);
 int cli_disk_info(int argc, char **argv);
 int cli_disk_map(int argc, char **argv);
 int cli_disk_merge(int argc, char **argv);

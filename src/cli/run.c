@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "cli/machine.h"
 #include "cli/run_disks.h"
 #include "worker/worker.h"
 
@@ -292,6 +293,7 @@ int cli_run(int argc, char **argv)
 	};
 	struct worker_config *config = &arguments.config;
 	int status = cli_options(&syntax, argc, argv, &arguments);
+	bool named;
 
 	if (status != CLI_GO_ON)
 		return status;
@@ -299,7 +301,13 @@ int cli_run(int argc, char **argv)
 		log_error("nothing to start: give --kernel FILE");
 		return CLI_USAGE_ERROR;
 	}
-	if (!config->name)
+	named = config->name;
+	if (!named)
 		config->name = base_name(config->kernel_path);
-	return open_all(&arguments) ? worker_run(config) : CLI_USAGE_ERROR;
+	if (!open_all(&arguments))
+		return CLI_USAGE_ERROR;
+	config->control_fd = cli_machine_listen(config->name, named);
+	if (named && config->control_fd < 0)
+		return CLI_USAGE_ERROR;
+	return worker_run(config);
 }

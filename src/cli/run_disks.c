@@ -127,10 +127,13 @@ static bool open_one(struct disk_engine *e, const char *path, struct worker_disk
 		.format = disk->dvd ? DISK_FORMAT_RAW : DISK_FORMAT_ANY,
 	};
 	struct disk_problem problem = {0};
-	int err = disk_open(e, path, &options, &disk->disk, &problem);
+	/* By its real path, so that detach-from finds it by that. */
+	char *real = realpath(path, NULL);
+	int err = real ? disk_open(e, real, &options, &disk->disk, &problem) : -errno;
 
 	if (err)
 		log_error("%s", disk_problem_text(&problem, path, err));
+	free(real);
 	return err == 0;
 }
 
@@ -139,8 +142,8 @@ bool run_disks_open(struct run_disks *d, struct worker_config *config)
 	static const struct disk_engine_options options = {.no_uring = true, .threads_later = true};
 	bool fine = place(d);
 
-	if (!fine || !d->n)
-		return fine;
+	if (!fine)
+		return false;
 	config->disk_engine = disk_engine_create(&options);
 	if (!config->disk_engine) {
 		log_error("no memory for disks");

@@ -42,6 +42,7 @@ static const int allowed[] = {
 	SYS_newfstatat,
 	SYS_sendto,
 	SYS_recvfrom,
+	SYS_recvmsg,
 	SYS_accept4,
 	SYS_fcntl,
 	SYS_poll,

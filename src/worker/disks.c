@@ -1,69 +1,108 @@
 /*
- * disks.c - the guest's storage: synthetic SCSI controllers with disks and DVD drives.
+ * disks.c - the guest's storage: synthetic SCSI controllers with disks and DVD drives, those that
+ * the machine starts with and those that come and go while it runs (control.h).
  *
- * The instance GUIDs are those of Hyper-V's first four controllers, by which images for Azure and
- * Hyper-V tell them apart.
+ * The instance GUIDs are those of Hyper-V's four controllers, by which images for Azure and Hyper-V
+ * tell them apart. The first controller is always there; the others come with their first disk.
+ * Everything here runs on the main thread.
  */
 #include <errno.h>
+#include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "disk/scsi.h"
 #include "vsp/storage.h"
+#include "worker/control.h"
 #include "worker/machine.h"
 
 static const struct {
 	const char *name;
 	GUID instance;
-} controllers[WORKER_CONTROLLERS] = {
+} names[WORKER_CONTROLLERS] = {
 	{"scsi0", {0xf8b3781a, 0x1e82, 0x4818, {0xa1, 0xc3, 0x63, 0xd8, 0x06, 0xec, 0x15, 0xbb}}},
 	{"scsi1", {0xf8b3781b, 0x1e82, 0x4818, {0xa1, 0xc3, 0x63, 0xd8, 0x06, 0xec, 0x15, 0xbb}}},
 	{"scsi2", {0xf8b3781c, 0x1e82, 0x4818, {0xa1, 0xc3, 0x63, 0xd8, 0x06, 0xec, 0x15, 0xbb}}},
 	{"scsi3", {0xf8b3781d, 0x1e82, 0x4818, {0xa1, 0xc3, 0x63, 0xd8, 0x06, 0xec, 0x15, 0xbb}}},
 };
 
-struct disks {
-	struct storage *controllers[WORKER_CONTROLLERS];
-	struct scsi_unit *units[]; /* as worker_config.disks */
+/* A unit of the guest's. */
+struct entry {
+	struct scsi_unit *unit; /* NULL: no unit here */
+	struct disk *disk;	/* NULL: a drive without a medium */
+	bool dvd;
 };
 
-/* A controller that a disk names is there, and the first one always, as on Hyper-V. */
-static int offer_controllers(struct machine *m)
+struct disks {
+	struct storage *controllers[WORKER_CONTROLLERS];
+	struct entry entries[WORKER_CONTROLLERS][WORKER_LUNS];
+};
+
+/* ---- Units ------------------------------------------------------------------------------------
+ */
+
+/* Closes a disk that no unit uses any more. The path goes with it, so it is flushed first. */
+static int let_go(struct machine *m, struct disk *d)
 {
-	const struct worker_config *config = m->config;
-	bool wanted[WORKER_CONTROLLERS] = {config->n_disks > 0};
-	int err = 0;
+	int err, end;
 
-	for (unsigned i = 0; i < config->n_disks; i++)
-		wanted[config->disks[i].controller] = true;
-	for (unsigned i = 0; i < WORKER_CONTROLLERS && !err; i++) {
-		struct storage_config storage = {.name = controllers[i].name,
-			.instance = controllers[i].instance,
-			.sub_channels = config->processors - 1,
-			.engine = config->disk_engine};
+	if (!d)
+		return 0;
+	err = disk_flush(d);
+	if (err)
+		log_error("%s: not all that the guest wrote reached %s: %s; check it with "
+			  "'partita disk check'",
+			m->config->name, disk_path(d), strerror(-err));
+	end = disk_close(d);
+	return err ? err : end;
+}
 
-		if (wanted[i])
-			err = storage_create(m->vmbus, &storage, &m->disks->controllers[i]);
+static int offer_controller(struct machine *m, unsigned i)
+{
+	struct storage_config config = {.name = names[i].name,
+		.instance = names[i].instance,
+		.sub_channels = m->config->processors - 1,
+		.engine = m->config->disk_engine};
+
+	if (m->disks->controllers[i])
+		return 0;
+	return storage_create(m->vmbus, &config, &m->disks->controllers[i]);
+}
+
+/* Shows the guest a disk or a drive; @at->disk stays the caller's when that fails. */
+static int attach(struct machine *m, const struct worker_disk *at)
+{
+	struct entry *e = &m->disks->entries[at->controller][at->lun];
+	struct scsi_disk_options options = {.read_only = at->read_only};
+	int err = offer_controller(m, at->controller);
+
+	if (err)
+		return err;
+	if (e->unit)
+		return -EEXIST;
+	e->unit = at->dvd ? scsi_dvd_create(at->disk) : scsi_disk_create(at->disk, &options);
+	if (!e->unit)
+		return -ENOMEM;
+	e->disk = at->disk;
+	e->dvd = at->dvd;
+	err = storage_attach(m->disks->controllers[at->controller], at->lun, e->unit);
+	if (err) {
+		scsi_unit_destroy(e->unit);
+		*e = (struct entry){0};
 	}
 	return err;
 }
 
-static int attach_disks(struct machine *m)
+static int detach(struct machine *m, unsigned controller, unsigned lun)
 {
-	int err = 0;
+	struct entry *e = &m->disks->entries[controller][lun], was = *e;
 
-	for (unsigned i = 0; i < m->config->n_disks && !err; i++) {
-		const struct worker_disk *d = &m->config->disks[i];
-		struct scsi_disk_options options = {.read_only = d->read_only};
-		struct scsi_unit *unit =
-			d->dvd ? scsi_dvd_create(d->disk) : scsi_disk_create(d->disk, &options);
-
-		m->disks->units[i] = unit;
-		err = unit ? storage_attach(m->disks->controllers[d->controller], d->lun, unit)
-			   : -ENOMEM;
-	}
-	return err;
+	storage_detach(m->disks->controllers[controller], lun);
+	*e = (struct entry){0};
+	scsi_unit_destroy(was.unit);
+	return let_go(m, was.disk);
 }
 
 int disks_create(struct machine *m)
@@ -71,16 +110,15 @@ int disks_create(struct machine *m)
 	const struct worker_config *config = m->config;
 	int err;
 
-	if (!config->n_disks)
-		return 0;
-	m->disks = calloc(1, sizeof(*m->disks) + config->n_disks * sizeof(m->disks->units[0]));
-	if (!m->disks)
-		return -ENOMEM;
-	err = disk_engine_start(config->disk_engine);
+	m->disks = calloc(1, sizeof(*m->disks));
+	err = m->disks ? disk_engine_start(config->disk_engine) : -ENOMEM;
 	if (!err)
-		err = offer_controllers(m);
-	if (!err)
-		err = attach_disks(m);
+		err = offer_controller(m, 0);
+	for (unsigned i = 0; i < config->n_disks && !err; i++) {
+		err = attach(m, &config->disks[i]);
+		if (!err)
+			config->disks[i].disk = NULL; /* is the entry's now */
+	}
 	if (err)
 		log_error("%s: cannot offer the guest its disks: %s", config->name, strerror(-err));
 	return err;
@@ -90,22 +128,245 @@ void disks_destroy(struct machine *m)
 {
 	const struct worker_config *config = m->config;
 
-	for (unsigned i = 0; m->disks && i < WORKER_CONTROLLERS; i++)
+	for (unsigned i = 0; m->disks && i < WORKER_CONTROLLERS; i++) {
 		storage_destroy(m->disks->controllers[i]);
-	for (unsigned i = 0; i < config->n_disks; i++) {
-		struct disk *d = config->disks[i].disk;
-		int err;
-
-		if (m->disks)
-			scsi_unit_destroy(m->disks->units[i]);
-		err = d ? disk_close(d) : 0;
-		if (err)
-			log_error("%s: not all that the guest wrote reached its disk %u: %s; check "
-				  "it "
-				  "with 'partita disk check'",
-				config->name, i, strerror(-err));
+		for (unsigned lun = 0; lun < WORKER_LUNS; lun++) {
+			scsi_unit_destroy(m->disks->entries[i][lun].unit);
+			let_go(m, m->disks->entries[i][lun].disk);
+		}
 	}
+	for (unsigned i = 0; i < config->n_disks; i++)
+		let_go(m, config->disks[i].disk);
 	disk_engine_destroy(config->disk_engine);
 	free(m->disks);
 	m->disks = NULL;
+}
+
+/* ---- Requests ---------------------------------------------------------------------------------
+ */
+
+/* The files of a request: the first is the image, the others are its parents. */
+struct files {
+	struct control_request *r;
+	struct json_object *paths;
+};
+
+/* In place of open(2): gives out what came with the request. */
+static int open_passed(void *ctx, const char *path, int flags)
+{
+	struct files *f = ctx;
+
+	for (unsigned i = 0; i < f->r->n_fds; i++) {
+		struct json_object *named = json_object_array_get_idx(f->paths, i);
+
+		if (f->r->fds[i] >= 0 && named &&
+			strcmp(json_object_get_string(named), path) == 0) {
+			int fd = f->r->fds[i];
+
+			f->r->fds[i] = -1;
+			return fd;
+		}
+	}
+	return -ENOENT;
+}
+
+static bool flag(const struct control_request *r, const char *name)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(r->json, name, &value) && json_object_get_boolean(value);
+}
+
+/* A number below @limit; -1: not given; -2: an error was replied. */
+static int number(struct control_request *r, const char *name, unsigned limit)
+{
+	struct json_object *value;
+	int64_t n;
+
+	if (!json_object_object_get_ex(r->json, name, &value))
+		return -1;
+	n = json_object_get_int64(value);
+	if (json_object_is_type(value, json_type_int) && n >= 0 && n < limit)
+		return (int)n;
+	control_error(r, "there are %ss 0 to %u", name, limit - 1);
+	return -2;
+}
+
+static void reply_place(struct control_request *r, unsigned controller, unsigned lun)
+{
+	json_object_object_add(r->reply, "controller", json_object_new_int((int)controller));
+	json_object_object_add(r->reply, "lun", json_object_new_int((int)lun));
+}
+
+static int open_disk(struct machine *m, struct control_request *r, struct worker_disk *at)
+{
+	struct files files = {.r = r};
+	struct disk_open_options options = {
+		.flags = at->read_only || at->dvd ? 0 : DISK_OPEN_WRITE,
+		.format = at->dvd ? DISK_FORMAT_RAW : DISK_FORMAT_ANY,
+		.open_file = open_passed,
+		.ctx = &files,
+	};
+	struct disk_problem problem = {0};
+	struct json_object *first;
+	int err;
+
+	if (!json_object_object_get_ex(r->json, "paths", &files.paths) ||
+		!json_object_is_type(files.paths, json_type_array) ||
+		!(first = json_object_array_get_idx(files.paths, 0)))
+		return control_error(r, "the request names no files");
+	err = disk_open(m->config->disk_engine, json_object_get_string(first), &options, &at->disk,
+		&problem);
+	if (err)
+		return control_error(
+			r, "%s", disk_problem_text(&problem, json_object_get_string(first), err));
+	return 0;
+}
+
+/* Puts a medium into a drive that is there. */
+static int insert(struct machine *m, struct control_request *r, const struct worker_disk *at)
+{
+	struct entry *e = &m->disks->entries[at->controller][at->lun];
+	struct disk *old, *before = e->disk;
+	int err = scsi_dvd_insert(e->unit, at->disk, false, &old);
+
+	if (err)
+		return control_error(r, "the guest has locked the drive at controller %u, LUN %u",
+			at->controller, at->lun);
+	e->disk = at->disk;
+	let_go(m, before); /* which the guest may have ejected: then it is not @old */
+	storage_changed(m->disks->controllers[at->controller]);
+	return 0;
+}
+
+/* Where a new unit goes: the place asked for, or the first free one. False: replied. */
+static bool find_place(struct machine *m, struct control_request *r, struct worker_disk *at)
+{
+	int controller = number(r, "controller", WORKER_CONTROLLERS);
+	int lun = number(r, "lun", WORKER_LUNS);
+
+	if (controller == -2 || lun == -2)
+		return false;
+	at->controller = controller < 0 ? 0 : (unsigned)controller;
+	for (at->lun = 0; lun < 0 && m->disks->entries[at->controller][at->lun].unit;)
+		if (++at->lun == WORKER_LUNS) {
+			control_error(r, "controller %u has no LUN left", at->controller);
+			return false;
+		}
+	if (lun >= 0)
+		at->lun = (unsigned)lun;
+	return true;
+}
+
+void disks_attach_request(struct machine *m, struct control_request *r)
+{
+	struct worker_disk at = {.dvd = flag(r, "dvd"), .read_only = flag(r, "read-only")};
+	struct entry *e;
+	int err;
+
+	if (!find_place(m, r, &at))
+		return;
+	e = &m->disks->entries[at.controller][at.lun];
+	if (e->unit && !(at.dvd && e->dvd)) {
+		control_error(r, "there is a %s already at controller %u, LUN %u",
+			e->dvd ? "DVD drive" : "disk", at.controller, at.lun);
+		return;
+	}
+	if (open_disk(m, r, &at))
+		return;
+	err = e->unit ? insert(m, r, &at) : attach(m, &at);
+	if (err) {
+		if (!json_object_object_length(r->reply))
+			control_error(
+				r, "cannot attach %s: %s", disk_path(at.disk), strerror(-err));
+		disk_close(at.disk);
+		return;
+	}
+	reply_place(r, at.controller, at.lun);
+}
+
+static struct entry *find_path(
+	struct machine *m, const char *path, unsigned *controller, unsigned *lun)
+{
+	for (*controller = 0; *controller < WORKER_CONTROLLERS; ++*controller)
+		for (*lun = 0; *lun < WORKER_LUNS; ++*lun) {
+			struct entry *e = &m->disks->entries[*controller][*lun];
+
+			if (e->disk && strcmp(disk_path(e->disk), path) == 0)
+				return e;
+		}
+	return NULL;
+}
+
+/* A DVD's medium is taken out; the drive stays. */
+static int eject(struct machine *m, struct control_request *r, unsigned controller, unsigned lun)
+{
+	struct entry *e = &m->disks->entries[controller][lun];
+	struct disk *old, *before = e->disk;
+
+	if (scsi_dvd_insert(e->unit, NULL, false, &old))
+		return control_error(r, "the guest has locked the drive at controller %u, LUN %u",
+			controller, lun);
+	e->disk = NULL;
+	storage_changed(m->disks->controllers[controller]);
+	return let_go(m, before);
+}
+
+void disks_detach_request(struct machine *m, struct control_request *r)
+{
+	unsigned controller, lun;
+	struct json_object *path;
+	struct entry *e;
+	int err;
+
+	if (json_object_object_get_ex(r->json, "path", &path)) {
+		e = find_path(m, json_object_get_string(path), &controller, &lun);
+		if (!e) {
+			control_error(
+				r, "the machine has no disk %s", json_object_get_string(path));
+			return;
+		}
+	} else {
+		int c = number(r, "controller", WORKER_CONTROLLERS),
+		    l = number(r, "lun", WORKER_LUNS);
+
+		if (c == -2 || l == -2)
+			return;
+		controller = c < 0 ? 0 : (unsigned)c;
+		lun = l < 0 ? WORKER_LUNS : (unsigned)l;
+		e = lun < WORKER_LUNS ? &m->disks->entries[controller][lun] : NULL;
+		if (!e || !e->unit) {
+			control_error(r, "the machine has no disk there");
+			return;
+		}
+	}
+	err = e->dvd ? eject(m, r, controller, lun) : detach(m, controller, lun);
+	if (!err)
+		reply_place(r, controller, lun);
+	else if (!json_object_object_length(r->reply))
+		control_error(r,
+			"the disk was detached, but not all that the guest wrote reached it: %s",
+			strerror(-err));
+}
+
+void disks_list_request(struct machine *m, struct control_request *r)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (unsigned c = 0; c < WORKER_CONTROLLERS; c++)
+		for (unsigned lun = 0; lun < WORKER_LUNS; lun++) {
+			const struct entry *e = &m->disks->entries[c][lun];
+			struct json_object *one;
+
+			if (!e->unit)
+				continue;
+			one = json_object_new_object();
+			json_object_object_add(one, "path",
+				e->disk ? json_object_new_string(disk_path(e->disk)) : NULL);
+			json_object_object_add(one, "controller", json_object_new_int((int)c));
+			json_object_object_add(one, "lun", json_object_new_int((int)lun));
+			json_object_object_add(one, "dvd", json_object_new_boolean(e->dvd));
+			json_object_array_add(list, one);
+		}
+	json_object_object_add(r->reply, "disks", list);
 }

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "chipset/acpi.h"
 #include "worker/confine.h"
+#include "worker/control.h"
 #include "worker/stats.h"
 #include "worker/terminal.h"
 
@@ -325,6 +326,17 @@ static int create_vmbus(struct machine *m)
 	return err;
 }
 
+static int listen_for_control(struct machine *m)
+{
+	if (m->config->control_fd < 0)
+		return 0;
+	m->control = control_create(m, m->config->control_fd);
+	if (m->control)
+		return 0;
+	log_error("%s: cannot listen at the control socket: %s", m->config->name, strerror(errno));
+	return -1;
+}
+
 static int start(struct machine *m)
 {
 	const struct worker_config *config = m->config;
@@ -344,13 +356,14 @@ static int start(struct machine *m)
 		log_error("%s: cannot give up privileges: %s", config->name, strerror(-err));
 		return WORKER_FAILED;
 	}
-	if (create_vmbus(m) || disks_create(m))
+	if (create_vmbus(m) || disks_create(m) || listen_for_control(m))
 		return WORKER_FAILED;
 	return run(m);
 }
 
 static void take_down(struct machine *m)
 {
+	control_destroy(m->control);
 	disks_destroy(m);
 	vmbus_destroy(m->vmbus);
 	console_destroy(m->console);

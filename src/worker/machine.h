@@ -51,6 +51,7 @@ struct machine {
 	struct chipset *chipset; /* replaced at a restart, while no vp runs */
 	struct vmbus *vmbus;
 	struct disks *disks;
+	struct control *control;
 	struct loop_watch *signals;
 	int signal_fd;
 	_Atomic enum machine_end end;

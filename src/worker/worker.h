@@ -70,6 +70,7 @@ struct worker_config {
 	struct disk_engine *disk_engine;
 	struct worker_disk *disks;
 	unsigned n_disks;
+	int control_fd;	    /* a listening socket (control.h), -1: none */
 	int stats_fd; /* -1: none; gets one "key value" line a figure when the machine ends */
 };
 

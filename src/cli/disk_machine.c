@@ -1,0 +1,262 @@
+/*
+ * disk_machine.c - partita disk attach-to and detach-from: disks of a machine that runs. See
+ * partita-disk(1).
+ *
+ * The machine may open no files, so they are opened here, the image and all its parents, and
+ * passed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cli/disk.h"
+#include "cli/machine.h"
+#include "worker/control.h"
+#include "worker/worker.h"
+
+enum option_code { OPT_READ_ONLY = CLI_OPTION, OPT_DVD, OPT_CONTROLLER, OPT_LUN };
+
+struct place {
+	bool read_only, dvd;
+	int controller, lun; /* -1: not given */
+};
+
+static bool take_number(const char *option, const char *text, unsigned limit, int *number)
+{
+	uint64_t value;
+
+	if (cli_parse_count(text, limit - 1, &value)) {
+		log_error("%s %s: give a number from 0 to %u", option, text, limit - 1);
+		return false;
+	}
+	*number = (int)value;
+	return true;
+}
+
+static bool take_option(void *ctx, int code, const char *value)
+{
+	struct place *p = ctx;
+
+	switch (code) {
+	case OPT_READ_ONLY:
+		p->read_only = true;
+		return true;
+	case OPT_DVD:
+		p->dvd = true;
+		return true;
+	case OPT_CONTROLLER:
+		return take_number("--controller", value, WORKER_CONTROLLERS, &p->controller);
+	default:
+		return take_number("--lun", value, WORKER_LUNS, &p->lun);
+	}
+}
+
+static void add_place(struct json_object *request, const struct place *p)
+{
+	if (p->controller >= 0)
+		json_object_object_add(request, "controller", json_object_new_int(p->controller));
+	if (p->lun >= 0)
+		json_object_object_add(request, "lun", json_object_new_int(p->lun));
+}
+
+/* ---- attach-to ---------------------------------------------------------------------------------
+ */
+
+static const char attach_help[] =
+	"Usage: partita disk attach-to MACHINE FILE [OPTION]...\n"
+	"\n"
+	"Give a machine that runs another disk; its guest sees it come.\n"
+	"\n"
+	"  --read-only     the guest cannot write to it\n"
+	"  --dvd           an ISO image, in a DVD drive: the one at the LUN that is given, or a "
+	"new one\n"
+	"  --controller N  of the machine's SCSI controllers, 0 to 3 (default 0)\n"
+	"  --lun N         0 to 63; by default the first that is free\n"
+	"  --help          this help\n";
+
+static const struct option attach_options[] = {
+	{"read-only", no_argument, NULL, OPT_READ_ONLY},
+	{"dvd", no_argument, NULL, OPT_DVD},
+	{"controller", required_argument, NULL, OPT_CONTROLLER},
+	{"lun", required_argument, NULL, OPT_LUN},
+	{0},
+};
+
+static const struct cli_syntax attach_syntax = {
+	.command = "disk attach-to",
+	.help = attach_help,
+	.options = attach_options,
+	.min = 2,
+	.max = 2,
+	.arguments = "MACHINE and FILE",
+	.take = take_option,
+};
+
+/* The files of a chain: what disk_open() opened, in its order. */
+struct chain {
+	struct json_object *paths;
+	int fds[CONTROL_FDS];
+	unsigned n;
+};
+
+static int note_path(void *ctx, const char *path, int flags)
+{
+	struct chain *c = ctx;
+	int fd = open(path, flags | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (c->n == CONTROL_FDS) {
+		close(fd);
+		return -EMFILE;
+	}
+	json_object_array_add(c->paths, json_object_new_string(path));
+	c->n++;
+	return fd;
+}
+
+/* Finds the chain by opening it, in which whatever is wrong with it shows, too. */
+static bool find_chain(struct chain *c, const char *path, bool dvd)
+{
+	struct disk_open_options options = {.format = dvd ? DISK_FORMAT_RAW : DISK_FORMAT_ANY,
+		.open_file = note_path,
+		.ctx = c};
+	struct disk_problem problem = {0};
+	struct disk_engine *engine = disk_engine_create(NULL);
+	struct disk *d = NULL;
+	int err = engine ? disk_open(engine, path, &options, &d, &problem) : -errno;
+
+	if (err)
+		log_error("%s", disk_problem_text(&problem, path, err));
+	disk_close(d);
+	disk_engine_destroy(engine);
+	return err == 0;
+}
+
+/* Opens what the machine needs, the image itself to be written unless it is not to be. */
+static bool open_chain(struct chain *c, bool write)
+{
+	unsigned n = c->n;
+
+	for (c->n = 0; c->n < n; c->n++) {
+		const char *path =
+			json_object_get_string(json_object_array_get_idx(c->paths, c->n));
+		int fd = open(path, (write && c->n == 0 ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+
+		if (fd < 0) {
+			log_error("%s: %s%s", path, strerror(errno),
+				write && c->n == 0 ? "; --read-only may do" : "");
+			return false;
+		}
+		c->fds[c->n] = fd;
+	}
+	return true;
+}
+
+int cli_disk_attach_to(int argc, char **argv)
+{
+	struct place place = {.controller = -1, .lun = -1};
+	int status = cli_options(&attach_syntax, argc, argv, &place);
+	struct json_object *request, *reply = NULL, *controller, *lun;
+	struct chain chain = {0};
+	char *path;
+
+	if (status != CLI_GO_ON)
+		return status;
+	path = realpath(argv[optind + 1], NULL);
+	if (!path) {
+		log_error("%s: %s", argv[optind + 1], strerror(errno));
+		return CLI_FAILURE;
+	}
+	chain.paths = json_object_new_array();
+	if (find_chain(&chain, path, place.dvd) &&
+		open_chain(&chain, !place.read_only && !place.dvd)) {
+		request = json_object_new_object();
+		json_object_object_add(request, "command", json_object_new_string("attach-disk"));
+		json_object_object_add(request, "paths", json_object_get(chain.paths));
+		json_object_object_add(request, "dvd", json_object_new_boolean(place.dvd));
+		json_object_object_add(
+			request, "read-only", json_object_new_boolean(place.read_only));
+		add_place(request, &place);
+		reply = cli_machine_ask(argv[optind], request, chain.fds, chain.n);
+		json_object_put(request);
+	}
+	if (reply && json_object_object_get_ex(reply, "controller", &controller) &&
+		json_object_object_get_ex(reply, "lun", &lun))
+		printf("controller %d, LUN %d\n", json_object_get_int(controller),
+			json_object_get_int(lun));
+	for (unsigned i = 0; i < chain.n && chain.fds[i] > 0; i++)
+		close(chain.fds[i]);
+	status = reply ? 0 : CLI_FAILURE;
+	json_object_put(reply);
+	json_object_put(chain.paths);
+	free(path);
+	return status;
+}
+
+/* ---- detach-from -------------------------------------------------------------------------------
+ */
+
+static const char detach_help[] =
+	"Usage: partita disk detach-from MACHINE FILE\n"
+	"       partita disk detach-from MACHINE --lun N [--controller N]\n"
+	"\n"
+	"Take a disk away from a machine that runs, or the medium out of its DVD drive. What the "
+	"guest\n"
+	"wrote is durable when this returns.\n"
+	"\n"
+	"  --controller N  of the machine's SCSI controllers, 0 to 3 (default 0)\n"
+	"  --lun N         instead of the file: 0 to 63\n"
+	"  --help          this help\n";
+
+static const struct option detach_options[] = {
+	{"controller", required_argument, NULL, OPT_CONTROLLER},
+	{"lun", required_argument, NULL, OPT_LUN},
+	{0},
+};
+
+static const struct cli_syntax detach_syntax = {
+	.command = "disk detach-from",
+	.help = detach_help,
+	.options = detach_options,
+	.min = 1,
+	.max = 2,
+	.arguments = "MACHINE and FILE",
+	.take = take_option,
+};
+
+int cli_disk_detach_from(int argc, char **argv)
+{
+	struct place place = {.controller = -1, .lun = -1};
+	int status = cli_options(&detach_syntax, argc, argv, &place);
+	bool has_file = argc - optind == 2;
+	struct json_object *request, *reply;
+	char *path = NULL;
+
+	if (status != CLI_GO_ON)
+		return status;
+	if (has_file == (place.lun >= 0)) {
+		log_error("give either the disk's file or --lun");
+		return CLI_USAGE_ERROR;
+	}
+	request = json_object_new_object();
+	json_object_object_add(request, "command", json_object_new_string("detach-disk"));
+	if (has_file) {
+		/* The file may be gone from its place, and the machine still have it. */
+		path = realpath(argv[optind + 1], NULL);
+		json_object_object_add(
+			request, "path", json_object_new_string(path ? path : argv[optind + 1]));
+	}
+	add_place(request, &place);
+	reply = cli_machine_ask(argv[optind], request, NULL, 0);
+	status = reply ? 0 : CLI_FAILURE;
+	json_object_put(reply);
+	json_object_put(request);
+	free(path);
+	return status;
+}

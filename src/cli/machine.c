@@ -1,0 +1,163 @@
+/*
+ * machine.c - see machine.h.
+ */
+#include "cli/machine.h"
+
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cli/cli.h"
+#include "worker/control.h"
+
+/* "directory/name", and with @make the directory. NULL with errno set. */
+static char *socket_path(const char *name, bool make)
+{
+	const char *base = geteuid() == 0 ? "/run" : getenv("XDG_RUNTIME_DIR");
+	char *path;
+
+	if (!base || !name[0] || strchr(name, '/') || name[0] == '.') {
+		errno = base ? EINVAL : ENOENT;
+		return NULL;
+	}
+	for (const char *const *part = (const char *const[]){"partita", "partita/machines", NULL};
+		make && *part; part++) {
+		if (asprintf(&path, "%s/%s", base, *part) < 0)
+			return NULL;
+		if (mkdir(path, geteuid() == 0 ? 0755 : 0700) && errno != EEXIST) {
+			free(path);
+			return NULL;
+		}
+		free(path);
+	}
+	return asprintf(&path, "%s/partita/machines/%s", base, name) < 0 ? NULL : path;
+}
+
+/* Does somebody listen there? Connects for that, or says why not with a negative errno. */
+static int connect_to(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd, err = 0;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(address.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)&address, sizeof(address))) {
+		err = -errno;
+		close(fd);
+	}
+	return err ? err : fd;
+}
+
+int cli_machine_listen(const char *name, bool must)
+{
+	char *at = socket_path(name, true);
+	mode_t mask;
+	int fd;
+
+	if (!at && must)
+		log_error("--name %s: %s", name,
+			errno == EINVAL ? "a name has no '/' and does not begin with '.'"
+					: strerror(errno));
+	if (!at)
+		return -1;
+	fd = connect_to(at);
+	if (fd >= 0) {
+		close(fd);
+		if (must)
+			log_error("--name %s: a machine of that name is running", name);
+		free(at);
+		return -1;
+	}
+	mask = umask(0177);
+	fd = cli_listen("the control socket", at, 8);
+	umask(mask);
+	free(at);
+	return fd;
+}
+
+static bool send_request(int fd, const char *text, const int *fds, unsigned n)
+{
+	union {
+		char room[CMSG_SPACE(CONTROL_FDS * sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {(char *)text, strlen(text)};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (n) {
+		struct cmsghdr *h = &control.align;
+
+		h->cmsg_level = SOL_SOCKET;
+		h->cmsg_type = SCM_RIGHTS;
+		h->cmsg_len = CMSG_LEN(n * sizeof(int));
+		memcpy(CMSG_DATA(h), fds, n * sizeof(int));
+		message.msg_control = &control;
+		message.msg_controllen = CMSG_SPACE(n * sizeof(int));
+	}
+	while (iov.iov_len) {
+		ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+
+		if (sent < 0)
+			return false;
+		iov.iov_base = (char *)iov.iov_base + sent;
+		iov.iov_len -= (size_t)sent;
+		message.msg_controllen = 0;
+	}
+	return true;
+}
+
+/* The reply's line, parsed; NULL: it did not come. */
+static struct json_object *receive_reply(int fd)
+{
+	struct json_object *reply = NULL;
+	char *line = calloc(1, CONTROL_LINE + 1);
+	size_t have = 0;
+	ssize_t n;
+
+	while (line && have < CONTROL_LINE && (n = read(fd, line + have, CONTROL_LINE - have)) > 0)
+		have += (size_t)n;
+	if (have)
+		reply = json_tokener_parse(line);
+	free(line);
+	return reply;
+}
+
+struct json_object *cli_machine_ask(
+	const char *name, struct json_object *request, const int *fds, unsigned n_fds)
+{
+	char *path = socket_path(name, false), *line = NULL;
+	int fd = path ? connect_to(path) : -errno;
+	struct json_object *reply = NULL, *error;
+
+	free(path);
+	if (fd < 0) {
+		log_error("no machine '%s' is running%s", name,
+			fd == -EACCES ? " that you may control" : "");
+		return NULL;
+	}
+	if (asprintf(&line, "%s\n",
+		    json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN)) >= 0 &&
+		send_request(fd, line, fds, n_fds))
+		reply = receive_reply(fd);
+	free(line);
+	close(fd);
+	if (!reply) {
+		log_error("the machine '%s' did not answer", name);
+	} else if (json_object_object_get_ex(reply, "error", &error)) {
+		log_error("%s: %s", name, json_object_get_string(error));
+		json_object_put(reply);
+		reply = NULL;
+	}
+	return reply;
+}

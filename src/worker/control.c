@@ -1,0 +1,210 @@
+/*
+ * control.c - see control.h. Requests are answered on the main thread, one after the other; a
+ * client that is slow makes nobody else wait.
+ */
+#include "worker/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "worker/machine.h"
+
+#define CLIENTS 8u
+
+struct client {
+	struct control *control;
+	struct loop_watch *watch;
+	int fd;
+	size_t have; /* of the request */
+	unsigned n_fds;
+	int fds[CONTROL_FDS];
+	char line[CONTROL_LINE];
+};
+
+struct control {
+	struct machine *machine;
+	struct loop_watch *watch;
+	int fd;
+	unsigned n_clients;
+	struct client *clients[CLIENTS];
+};
+
+static const struct {
+	const char *name;
+	void (*run)(struct machine *m, struct control_request *r);
+} commands[] = {
+	{"attach-disk", disks_attach_request},
+	{"detach-disk", disks_detach_request},
+	{"disks", disks_list_request},
+};
+
+int control_error(struct control_request *r, const char *format, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	json_object_object_add(r->reply, "error", json_object_new_string(text));
+	return -1;
+}
+
+static void client_destroy(struct client *c)
+{
+	struct control *control = c->control;
+
+	for (unsigned i = 0; i < control->n_clients; i++)
+		if (control->clients[i] == c)
+			control->clients[i] = control->clients[--control->n_clients];
+	for (unsigned i = 0; i < c->n_fds; i++)
+		if (c->fds[i] >= 0)
+			close(c->fds[i]);
+	loop_watch_destroy(c->watch);
+	close(c->fd);
+	free(c);
+	loop_watch_change(control->watch, EPOLLIN);
+}
+
+static void run(struct control *control, struct control_request *r)
+{
+	struct json_object *name;
+
+	if (!json_object_object_get_ex(r->json, "command", &name)) {
+		control_error(r, "the request names no command");
+		return;
+	}
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(commands[i].name, json_object_get_string(name)) == 0) {
+			commands[i].run(control->machine, r);
+			return;
+		}
+	control_error(r, "the machine has no command '%s'", json_object_get_string(name));
+}
+
+/* The reply fits the socket's buffer; a client that does not take it loses it. */
+static void answer(struct client *c)
+{
+	struct json_object *json = json_tokener_parse(c->line);
+	struct control_request r = {
+		.json = json, .fds = c->fds, .n_fds = c->n_fds, .reply = json_object_new_object()};
+	const char *text;
+
+	if (json_object_is_type(json, json_type_object))
+		run(c->control, &r);
+	else
+		control_error(&r, "the request is not a JSON object");
+	text = json_object_to_json_string_ext(r.reply, JSON_C_TO_STRING_PLAIN);
+	if (send(c->fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE) > 0)
+		send(c->fd, "\n", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	json_object_put(r.reply);
+	json_object_put(json);
+}
+
+static void take_descriptors(struct client *c, struct msghdr *message)
+{
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(message); h; h = CMSG_NXTHDR(message, h)) {
+		unsigned n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (unsigned i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(h) + i * sizeof(fd), sizeof(fd));
+			if (c->n_fds < CONTROL_FDS)
+				c->fds[c->n_fds++] = fd;
+			else
+				close(fd);
+		}
+	}
+}
+
+static void client_ready(void *ctx, uint32_t events)
+{
+	struct client *c = ctx;
+	union {
+		char room[CMSG_SPACE(CONTROL_FDS * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {c->line + c->have, sizeof(c->line) - 1 - c->have};
+	struct msghdr message = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.room,
+		.msg_controllen = sizeof(control.room)};
+	ssize_t n = recvmsg(c->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	char *end;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n > 0) {
+		take_descriptors(c, &message);
+		end = memchr(c->line + c->have, '\n', (size_t)n);
+		c->have += (size_t)n;
+		if (!end && c->have < sizeof(c->line) - 1)
+			return;
+		if (end) {
+			*end = 0;
+			answer(c);
+		}
+	}
+	client_destroy(c);
+}
+
+static void accept_ready(void *ctx, uint32_t events)
+{
+	struct control *control = ctx;
+	struct client *c;
+	int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	c = calloc(1, sizeof(*c));
+	if (c)
+		c->watch = loop_watch_create(control->machine->loop, fd, EPOLLIN, client_ready, c);
+	if (!c || !c->watch) {
+		free(c);
+		close(fd);
+		return;
+	}
+	c->control = control;
+	c->fd = fd;
+	control->clients[control->n_clients++] = c;
+	if (control->n_clients == CLIENTS) /* the others wait until one is done */
+		loop_watch_change(control->watch, 0);
+}
+
+struct control *control_create(struct machine *m, int fd)
+{
+	struct control *control = calloc(1, sizeof(*control));
+
+	if (!control)
+		return NULL;
+	/* Who connects may be gone again before accept4(). */
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	control->machine = m;
+	control->fd = fd;
+	control->watch = loop_watch_create(m->loop, fd, EPOLLIN, accept_ready, control);
+	if (control->watch)
+		return control;
+	free(control);
+	return NULL;
+}
+
+void control_destroy(struct control *control)
+{
+	if (!control)
+		return;
+	while (control->n_clients)
+		client_destroy(control->clients[0]);
+	loop_watch_destroy(control->watch);
+	free(control);
+}

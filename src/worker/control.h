@@ -1,0 +1,49 @@
+/*
+ * control.h - how others ask things of a machine that runs: a socket for whoever may open it.
+ *
+ * A client connects, sends one request and gets one reply, each a JSON object in one line of at
+ * most CONTROL_LINE bytes; then the machine closes the connection. Descriptors that a request needs
+ * come with its first byte (SCM_RIGHTS), in the order in which the request names them.
+ *
+ *   {"command": "attach-disk", "paths": ["/d/child.avhdx", "/d/base.vhdx"], "dvd": false,
+ *    "read-only": false, "controller": 0, "lun": 3}         descriptors: those of the paths
+ *       reply {"controller": 0, "lun": 3}; without "lun" the next free one is taken. With "dvd", a
+ *       medium is put into the drive at the LUN, or with a new drive where there is none
+ *   {"command": "detach-disk", "path": "/d/child.avhdx"}    or "controller" and "lun"
+ *       reply {"controller": 0, "lun": 3}; of a DVD drive it takes the medium out
+ *   {"command": "disks"}
+ *       reply {"disks": [{"path": ..., "controller": ..., "lun": ..., "dvd": ...}, ...]}
+ * A request that fails: {"error": "one line for people"}.
+ */
+#ifndef PARTITA_WORKER_CONTROL_H
+#define PARTITA_WORKER_CONTROL_H
+
+#define CONTROL_LINE 65536u
+#define CONTROL_FDS  250u /* less than what the kernel passes at once */
+
+struct control;
+struct json_object;
+struct machine;
+
+/* A request that is being answered. */
+struct control_request {
+	const struct json_object *json;
+	int *fds; /* a handler sets those that it takes to -1 */
+	unsigned n_fds;
+	struct json_object *reply; /* an object, empty at first */
+};
+
+/* control_error - reply with an error, one line. Returns -1. */
+int control_error(struct control_request *r, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* control_create - serve @fd, a listening socket that stays the caller's, on the machine's loop. */
+struct control *control_create(struct machine *m, int fd);
+void control_destroy(struct control *c);
+
+/* disks.c: the commands about disks. */
+void disks_attach_request(struct machine *m, struct control_request *r);
+void disks_detach_request(struct machine *m, struct control_request *r);
+void disks_list_request(struct machine *m, struct control_request *r);
+
+#endif
