@@ -138,19 +138,29 @@ static bool find_chain(struct chain *c, const char *path, bool dvd)
 	return err == 0;
 }
 
+/* Is @path the image's, or that of what tracks the image's changes (disk/tracking.h)? */
+static bool is_images_own(const char *path, const char *image)
+{
+	size_t n = strlen(image);
+
+	return strncmp(path, image, n) == 0 && (!path[n] || strcmp(path + n, ".rct") == 0);
+}
+
 /* Opens what the machine needs, the image itself to be written unless it is not to be. */
 static bool open_chain(struct chain *c, bool write)
 {
+	const char *image = json_object_get_string(json_object_array_get_idx(c->paths, 0));
 	unsigned n = c->n;
 
 	for (c->n = 0; c->n < n; c->n++) {
 		const char *path =
 			json_object_get_string(json_object_array_get_idx(c->paths, c->n));
-		int fd = open(path, (write && c->n == 0 ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+		bool own = is_images_own(path, image);
+		int fd = open(path, (write && own ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 
 		if (fd < 0) {
 			log_error("%s: %s%s", path, strerror(errno),
-				write && c->n == 0 ? "; --read-only may do" : "");
+				write && own ? "; --read-only may do" : "");
 			return false;
 		}
 		c->fds[c->n] = fd;
