@@ -34,7 +34,7 @@
 #define BURST	  5  /* writes at once */
 #define CHANGES	  4096
 
-static unsigned cuts_wanted = 150, first_seed = 1;
+static unsigned cuts_wanted = 100, first_seed = 1;
 
 /* ---- The model ------------------------------------------------------------------------------- */
 

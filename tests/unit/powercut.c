@@ -311,7 +311,10 @@ static bool is_pending(const struct powercut *p, size_t i, unsigned file)
 	return !p->applied[i] && p->event[i].file == file && p->event[i].type != DISK_EVENT_FLUSH;
 }
 
-/* The file's length grows by writes, too. */
+/*
+ * A write behind the end makes the file longer by what of it is there, and never without: file
+ * systems make a length durable only after the data that gave it.
+ */
 static bool grows(const struct powercut_event *e, uint64_t length)
 {
 	return e->type == DISK_EVENT_WRITE && e->offset + e->length > length;
@@ -328,36 +331,31 @@ static void cut_file(struct powercut *p, unsigned file, uint64_t moment, struct 
 
 		if (!is_pending(p, i, file))
 			continue;
-		if (e->type == DISK_EVENT_LENGTH || grows(e, asked)) {
-			asked = e->type == DISK_EVENT_LENGTH ? e->offset : e->offset + e->length;
+		if (e->type == DISK_EVENT_LENGTH) {
+			asked = e->offset;
 			if (lengths++ < c->lengths) {
 				length = asked;
 				must(ftruncate(fd, length) == 0);
 			}
-		}
-		if (e->type != DISK_EVENT_LENGTH)
+		} else if (grows(e, asked)) {
+			asked = e->offset + e->length;
+			store_sectors(fd, e, c, nth, asked);
+			length = lseek(fd, 0, SEEK_END);
+		} else {
 			store_sectors(fd, e, c, nth, length);
+		}
 		nth++;
 	}
 	close(fd);
 }
 
-/* Of the pending changes of @file: how many, and how many of them change its length. */
+/* Of the pending changes of @file: how many, and how many of them set its length. */
 static void count(const struct powercut *p, unsigned file, uint64_t moment, struct choice *c)
 {
-	uint64_t asked = p->durable[file].length;
-
 	c->n = c->lengths = 0;
 	for (size_t i = p->first; i < p->n_events && p->event[i].began <= moment; i++) {
-		const struct powercut_event *e = &p->event[i];
-
-		if (!is_pending(p, i, file))
-			continue;
-		c->n++;
-		if (e->type == DISK_EVENT_LENGTH || grows(e, asked)) {
-			asked = e->type == DISK_EVENT_LENGTH ? e->offset : e->offset + e->length;
-			c->lengths++;
-		}
+		c->n += is_pending(p, i, file);
+		c->lengths += is_pending(p, i, file) && p->event[i].type == DISK_EVENT_LENGTH;
 	}
 }
 
