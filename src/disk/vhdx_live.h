@@ -59,14 +59,14 @@ struct vhdx_pages {
 
 /* ---- The file's room (vhdx_space.c) ---------------------------------------------------------- */
 
-struct vhdx_run_of {
+struct vhdx_room {
 	uint64_t offset, length; /* bytes */
 };
 
 /* Sorted and merged. When full, the smallest gives way: the file keeps that room for a later scan.
  */
 struct vhdx_runs {
-	struct vhdx_run_of *run;
+	struct vhdx_room *run;
 	unsigned n, room;
 };
 

@@ -73,7 +73,7 @@ static void runs_add(struct vhdx_runs *r, uint64_t offset, uint64_t length)
 		i = runs_place(r, offset);
 	}
 	memmove(&r->run[i + 1], &r->run[i], (r->n++ - i) * sizeof(*r->run));
-	r->run[i] = (struct vhdx_run_of){offset, length};
+	r->run[i] = (struct vhdx_room){offset, length};
 }
 
 static void runs_move(struct vhdx_runs *from, struct vhdx_runs *to)
@@ -87,7 +87,7 @@ static void runs_move(struct vhdx_runs *from, struct vhdx_runs *to)
 static bool runs_take(struct vhdx_runs *r, uint64_t length, uint64_t below, uint64_t *offset)
 {
 	for (unsigned i = 0; i < r->n; i++) {
-		struct vhdx_run_of *run = &r->run[i];
+		struct vhdx_room *run = &r->run[i];
 
 		if (run->offset + length > below)
 			return false;
@@ -364,7 +364,7 @@ bool vhdx_space_waiting(struct vhdx *v, unsigned runs)
 	return waiting;
 }
 
-static unsigned take_committed(struct vhdx *v, struct vhdx_run_of *runs)
+static unsigned take_committed(struct vhdx *v, struct vhdx_room *runs)
 {
 	struct vhdx_runs *r = &v->live->space.committed;
 	unsigned n;
@@ -380,7 +380,7 @@ static unsigned take_committed(struct vhdx *v, struct vhdx_run_of *runs)
 void vhdx_space_drain(struct vhdx *v)
 {
 	struct vhdx_live *l = v->live;
-	struct vhdx_run_of runs[DRAIN];
+	struct vhdx_room runs[DRAIN];
 	unsigned n;
 
 	while ((n = take_committed(v, runs))) {
