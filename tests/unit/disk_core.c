@@ -1,16 +1,23 @@
 /*
  * disk_core - opening, creating and the room's files, with raw images.
  */
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -269,6 +276,68 @@ static void test_opening_what_is_no_image(void **state)
 	assert_int_equal(disk_open(f->engine, f->path, NULL, &d, NULL), -EBUSY);
 }
 
+/* ---- Without io_uring ------------------------------------------------------------------------ */
+
+/* As a container's filter does it. */
+static void forbid_uring(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = {sizeof(code) / sizeof(code[0]), code};
+
+	assert(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+	assert(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0);
+}
+
+/* An engine of before, perhaps with io_uring, makes its new queue without; a new one has none. */
+static void without_uring(struct fixture *f)
+{
+	struct disk_open_options options = {.flags = DISK_OPEN_WRITE | DISK_OPEN_SHARED};
+	static uint8_t out[2 * MIB], in[sizeof(out)];
+	struct iovec area = {out, sizeof(out)};
+	struct disk_request w = {.op = DISK_WRITE,
+		.length = sizeof(out),
+		.iov = &area,
+		.n_iov = 1,
+		.done = request_noted};
+	struct disk_engine *e = disk_engine_create(NULL);
+	struct disk_queue *q;
+	struct disk *d;
+
+	memset(out, 9, sizeof(out));
+	forbid_uring();
+	assert(e && disk_open(e, f->path, &options, &d, NULL) == 0);
+	q = disk_queue_create(e, 4);
+	assert(q);
+	disk_submit(q, d, &w);
+	assert(disk_queue_run(q, true) == 1 && !w.result);
+	assert(!disk_read(d, in, sizeof(in), 0) && !memcmp(in, out, sizeof(in)));
+	disk_queue_destroy(q);
+	disk_close(d);
+	disk_engine_destroy(e);
+	e = disk_engine_create(NULL);
+	assert(e && !disk_engine_uses_uring(e));
+	disk_engine_destroy(e);
+}
+
+static void test_forbidden_uring(void **state)
+{
+	pid_t child = fork();
+	int status;
+
+	assert_true(child >= 0);
+	if (!child) {
+		without_uring(*state);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -280,6 +349,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			test_creating_leaves_all_or_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_opening_what_is_no_image, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_forbidden_uring, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
