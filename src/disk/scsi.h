@@ -29,7 +29,7 @@ struct scsi_unit;
 /* Belongs to the unit from scsi_submit() until done() is called. */
 struct scsi_request {
 	uint8_t cdb[SCSI_CDB];	 /* shorter ones are filled up with zeros */
-	const struct iovec *iov; /* the data buffer, @length bytes in all */
+	const struct iovec *iov; /* the data buffer, its first @length bytes */
 	unsigned n_iov;
 	uint32_t length;
 	uint64_t nexus; /* who asks, for reservations: any number that stays the same */
