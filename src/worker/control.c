@@ -1,6 +1,6 @@
 /*
- * control.c - see control.h. Requests are answered on the main thread, one after the other; a
- * client that is slow makes nobody else wait.
+ * control.c - see control.h. Requests are answered on the main thread, one after the other. Clients
+ * that are slow make nobody else wait for long: when there are too many, they are sent away.
  */
 #include "worker/control.h"
 
@@ -17,7 +17,8 @@
 
 #include "worker/machine.h"
 
-#define CLIENTS 8u
+#define CLIENTS	 8u
+#define PATIENCE 2000000000u /* nanoseconds that a client may let others wait */
 
 struct client {
 	struct control *control;
@@ -32,6 +33,7 @@ struct client {
 struct control {
 	struct machine *machine;
 	struct loop_watch *watch;
+	struct loop_timer *patience; /* armed while no client more can be taken */
 	int fd;
 	unsigned n_clients;
 	struct client *clients[CLIENTS];
@@ -71,14 +73,25 @@ static void client_destroy(struct client *c)
 	loop_watch_destroy(c->watch);
 	close(c->fd);
 	free(c);
+	loop_timer_disarm(control->patience);
 	loop_watch_change(control->watch, EPOLLIN);
+}
+
+/* None of them was done since the last one came, and others wait perhaps: they had their chance. */
+static void out_of_patience(void *ctx)
+{
+	struct control *control = ctx;
+
+	while (control->n_clients)
+		client_destroy(control->clients[0]);
 }
 
 static void run(struct control *control, struct control_request *r)
 {
 	struct json_object *name;
 
-	if (!json_object_object_get_ex(r->json, "command", &name)) {
+	if (!json_object_object_get_ex(r->json, "command", &name) ||
+		!json_object_is_type(name, json_type_string)) {
 		control_error(r, "the request names no command");
 		return;
 	}
@@ -178,8 +191,10 @@ static void accept_ready(void *ctx, uint32_t events)
 	c->control = control;
 	c->fd = fd;
 	control->clients[control->n_clients++] = c;
-	if (control->n_clients == CLIENTS) /* the others wait until one is done */
+	if (control->n_clients == CLIENTS) { /* the others wait until one is done */
 		loop_watch_change(control->watch, 0);
+		loop_timer_arm(control->patience, loop_now() + PATIENCE, 0);
+	}
 }
 
 struct control *control_create(struct machine *m, int fd)
@@ -193,9 +208,10 @@ struct control *control_create(struct machine *m, int fd)
 	control->machine = m;
 	control->fd = fd;
 	control->watch = loop_watch_create(m->loop, fd, EPOLLIN, accept_ready, control);
-	if (control->watch)
+	control->patience = loop_timer_create(m->loop, out_of_patience, control);
+	if (control->watch && control->patience)
 		return control;
-	free(control);
+	control_destroy(control);
 	return NULL;
 }
 
@@ -205,6 +221,7 @@ void control_destroy(struct control *control)
 		return;
 	while (control->n_clients)
 		client_destroy(control->clients[0]);
+	loop_timer_destroy(control->patience);
 	loop_watch_destroy(control->watch);
 	free(control);
 }

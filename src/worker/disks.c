@@ -213,7 +213,8 @@ static int open_disk(struct machine *m, struct control_request *r, struct worker
 
 	if (!json_object_object_get_ex(r->json, "paths", &files.paths) ||
 		!json_object_is_type(files.paths, json_type_array) ||
-		!(first = json_object_array_get_idx(files.paths, 0)))
+		!(first = json_object_array_get_idx(files.paths, 0)) ||
+		!json_object_is_type(first, json_type_string))
 		return control_error(r, "the request names no files");
 	err = disk_open(m->config->disk_engine, json_object_get_string(first), &options, &at->disk,
 		&problem);
@@ -320,6 +321,10 @@ void disks_detach_request(struct machine *m, struct control_request *r)
 	int err;
 
 	if (json_object_object_get_ex(r->json, "path", &path)) {
+		if (!json_object_is_type(path, json_type_string)) {
+			control_error(r, "the path is not a string");
+			return;
+		}
 		e = find_path(m, json_object_get_string(path), &controller, &lun);
 		if (!e) {
 			control_error(

@@ -1,0 +1,383 @@
+/*
+ * worker_control.c - the control socket: what clients may ask, and that clients who send anything
+ * at all, too much, too little or nothing get an answer or the door, while others are served.
+ *
+ * The machine is a loop, a VMBus with the guest of vmbus_guest.h, and disks.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "disk/disk.h"
+#include "vmbus_guest.h"
+#include "worker/control.h"
+#include "worker/machine.h"
+
+#define SIZE	 (1u << 20)
+#define PATIENCE 30000 /* milliseconds until a test fails */
+#define MOST_FDS 253   /* that a message can carry (SCM_MAX_FD) */
+
+struct fixture {
+	struct machine m;
+	struct worker_config config;
+	struct guest *guest;
+	struct sockaddr_un address;
+	socklen_t address_size;
+	pthread_t thread;
+	char reply[CONTROL_LINE];
+};
+
+static struct fixture *f;
+
+static void *run_loop(void *loop)
+{
+	loop_run(loop);
+	return NULL;
+}
+
+static int set_up(void **state)
+{
+	struct disk_engine_options later = {.threads_later = true};
+
+	f = calloc(1, sizeof(*f));
+	f->guest = guest_create();
+	f->config = (struct worker_config){.name = "test", .processors = 1};
+	f->config.disk_engine = disk_engine_create(&later);
+	/* A name of nobody else's, in the abstract space. */
+	f->address.sun_family = AF_UNIX;
+	f->address_size = sizeof(f->address);
+	f->config.control_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(f->config.control_fd, (struct sockaddr *)&f->address,
+				 sizeof(f->address.sun_family)),
+		0);
+	assert_int_equal(listen(f->config.control_fd, 16), 0);
+	assert_int_equal(
+		getsockname(f->config.control_fd, (struct sockaddr *)&f->address, &f->address_size),
+		0);
+	f->m = (struct machine){
+		.config = &f->config, .vmbus = f->guest->bus, .loop = loop_create()};
+	assert_int_equal(disks_create(&f->m), 0);
+	f->m.control = control_create(&f->m, f->config.control_fd);
+	assert_non_null(f->m.control);
+	assert_int_equal(pthread_create(&f->thread, NULL, run_loop, f->m.loop), 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	loop_quit(f->m.loop);
+	pthread_join(f->thread, NULL);
+	control_destroy(f->m.control);
+	disks_destroy(&f->m);
+	guest_destroy(f->guest);
+	loop_destroy(f->m.loop);
+	close(f->config.control_fd);
+	free(f);
+	return 0;
+}
+
+/* ---- A client -------------------------------------------------------------------------------- */
+
+static int client(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&f->address, f->address_size), 0);
+	return fd;
+}
+
+/* Sends bytes with descriptors; false: the machine has closed. */
+static bool put(int client, const void *bytes, size_t n, const int *fds, unsigned n_fds)
+{
+	union {
+		char room[CMSG_SPACE(MOST_FDS * sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {(void *)bytes, n};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t sent;
+
+	if (n_fds) {
+		message.msg_control = control.room;
+		message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		control.align = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
+			.cmsg_type = SCM_RIGHTS,
+			.cmsg_len = CMSG_LEN(n_fds * sizeof(int))};
+		memcpy(CMSG_DATA(&control.align), fds, n_fds * sizeof(int));
+	}
+	sent = sendmsg(client, &message, MSG_NOSIGNAL);
+	return sent == (ssize_t)n;
+}
+
+static bool readable(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, PATIENCE) == 1;
+}
+
+/* Everything up to the end of the connection, which must come, into f->reply. */
+static const char *take(int client)
+{
+	size_t have = 0;
+	ssize_t n;
+
+	do {
+		assert_true(readable(client));
+		n = recv(client, f->reply + have, sizeof(f->reply) - 1 - have, 0);
+		have += n > 0 ? (size_t)n : 0;
+	} while (n > 0);
+	f->reply[have] = 0;
+	close(client);
+	return f->reply;
+}
+
+static const char *ask_with(const char *line, const int *fds, unsigned n_fds)
+{
+	int c = client();
+
+	assert_true(put(c, line, strlen(line), fds, n_fds));
+	return take(c);
+}
+
+static const char *ask(const char *line)
+{
+	return ask_with(line, NULL, 0);
+}
+
+static void assert_refused(const char *reply)
+{
+	struct json_object *json = json_tokener_parse(reply), *error;
+
+	assert_true(json_object_object_get_ex(json, "error", &error));
+	assert_int_equal(json_object_object_length(json), 1);
+	assert_null(strchr(json_object_get_string(error), '\n'));
+	assert_int_equal(reply[strlen(reply) - 1], '\n');
+	json_object_put(json);
+}
+
+static void assert_serves(void)
+{
+	assert_string_equal(ask("{\"command\": \"disks\"}\n"), "{\"disks\":[]}\n");
+}
+
+/* A file that is a raw disk, which the caller closes. */
+static int raw_disk(void)
+{
+	int fd = memfd_create("disk", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, SIZE), 0);
+	return fd;
+}
+
+/* ---- What may be asked ----------------------------------------------------------------------- */
+
+#define ATTACH "{\"command\": \"attach-disk\", \"paths\": [\"/d/a\"]"
+
+static void test_attach_and_detach(void **state)
+{
+	int fd = raw_disk();
+
+	assert_string_equal(
+		ask_with(ATTACH ", \"lun\": 3}\n", &fd, 1), "{\"controller\":0,\"lun\":3}\n");
+	assert_string_equal(ask("{\"command\": \"disks\"}\n"),
+		"{\"disks\":[{\"path\":\"\\/d\\/a\",\"controller\":0,\"lun\":3,\"dvd\":false}]}\n");
+	/* The place is taken. */
+	assert_refused(ask_with(ATTACH ", \"lun\": 3}\n", &fd, 1));
+	assert_refused(ask("{\"command\": \"detach-disk\", \"path\": \"/d/b\"}\n"));
+	assert_refused(ask("{\"command\": \"detach-disk\", \"path\": null}\n"));
+	assert_refused(ask("{\"command\": \"detach-disk\", \"lun\": 2}\n"));
+	assert_string_equal(ask("{\"command\": \"detach-disk\", \"path\": \"/d/a\"}\n"),
+		"{\"controller\":0,\"lun\":3}\n");
+	/* A drive, its medium out and in; it stays. */
+	assert_string_equal(ask_with(ATTACH ", \"dvd\": true, \"controller\": 2}\n", &fd, 1),
+		"{\"controller\":2,\"lun\":0}\n");
+	assert_string_equal(ask("{\"command\": \"detach-disk\", \"controller\": 2, \"lun\": 0}\n"),
+		"{\"controller\":2,\"lun\":0}\n");
+	assert_string_equal(
+		ask_with(ATTACH ", \"dvd\": true, \"controller\": 2, \"lun\": 0}\n", &fd, 1),
+		"{\"controller\":2,\"lun\":0}\n");
+	close(fd);
+}
+
+/* A request may come in pieces, each as small as can be. */
+static void test_pieces(void **state)
+{
+	const char *line = ATTACH "}\n";
+	int fd = raw_disk(), c = client();
+
+	for (const char *p = line; *p; p++)
+		assert_true(put(c, p, 1, &fd, p == line));
+	assert_string_equal(take(c), "{\"controller\":0,\"lun\":0}\n");
+	close(fd);
+}
+
+/* ---- What may not ---------------------------------------------------------------------------- */
+
+static void test_bad_lines(void **state)
+{
+	static const char *const lines[] = {
+		"",
+		"{",
+		"hello",
+		"null",
+		"[]",
+		"7",
+		"\"disks\"",
+		"{}",
+		"{\"command\": null}",
+		"{\"command\": 7}",
+		"{\"command\": [\"disks\"]}",
+		"{\"command\": \"\"}",
+		"{\"command\": \"reboot\"}",
+		"{\"command\": \"%s%n\"}",
+		"{\"command\": \"attach-disk\"}",
+		"{\"command\": \"attach-disk\", \"paths\": null}",
+		"{\"command\": \"attach-disk\", \"paths\": \"/d/a\"}",
+		"{\"command\": \"attach-disk\", \"paths\": []}",
+		"{\"command\": \"attach-disk\", \"paths\": [null]}",
+		"{\"command\": \"attach-disk\", \"paths\": [7, {}]}",
+		ATTACH "}", /* without a descriptor */
+		ATTACH ", \"lun\": null}",
+		ATTACH ", \"lun\": \"0\"}",
+		ATTACH ", \"lun\": -1}",
+		ATTACH ", \"lun\": 64}",
+		ATTACH ", \"lun\": 18446744073709551616}",
+		ATTACH ", \"controller\": 4}",
+		ATTACH ", \"controller\": 0.5}",
+		"{\"command\": \"detach-disk\"}",
+		"{\"command\": \"detach-disk\", \"path\": null}",
+		"{\"command\": \"detach-disk\", \"path\": []}",
+		"{\"command\": \"detach-disk\", \"lun\": 0}",
+		"{\"command\": \"detach-disk\", \"controller\": 3, \"lun\": 63}",
+		"{\"command\": \"detach-disk\", \"controller\": 4, \"lun\": 0}",
+		"{\"command\": \"detach-disk\", \"controller\": []}",
+	};
+	char line[256];
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		snprintf(line, sizeof(line), "%s\n", lines[i]);
+		assert_refused(ask(line));
+	}
+	assert_serves();
+}
+
+static void test_nested_deep(void **state)
+{
+	char line[20001];
+
+	memset(line, '[', 20000);
+	line[19999] = '\n';
+	line[20000] = 0;
+	assert_refused(ask(line));
+	assert_serves();
+}
+
+/* A line without an end is not waited for; one that ends just in time is answered. */
+static void test_too_long(void **state)
+{
+	char *line = malloc(CONTROL_LINE);
+	int c = client();
+
+	memset(line, ' ', CONTROL_LINE);
+	put(c, line, CONTROL_LINE, NULL, 0);
+	assert_string_equal(take(c), "");
+	line[CONTROL_LINE - 2] = '\n';
+	c = client();
+	assert_true(put(c, line, CONTROL_LINE - 1, NULL, 0));
+	assert_refused(take(c));
+	free(line);
+	assert_serves();
+}
+
+static void test_gone_in_the_middle(void **state)
+{
+	int c = client();
+
+	assert_true(put(c, "{\"comm", 6, NULL, 0));
+	shutdown(c, SHUT_WR);
+	assert_string_equal(take(c), "");
+	/* And without waiting for the reply. */
+	for (unsigned i = 0; i < 50; i++) {
+		c = client();
+		put(c, "{\"command\": \"disks\"}\n", 21, NULL, 0);
+		close(c);
+	}
+	assert_serves();
+}
+
+/* More than are taken: whatever came is closed again. */
+static void test_too_many_descriptors(void **state)
+{
+	int fds[MOST_FDS], ends[2], c = client();
+	char byte;
+
+	assert_int_equal(pipe(ends), 0);
+	for (unsigned i = 0; i < MOST_FDS; i++)
+		fds[i] = ends[1];
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(put(c, " ", 1, fds, MOST_FDS));
+	assert_true(put(c, ATTACH "}\n", sizeof(ATTACH "}\n") - 1, NULL, 0));
+	assert_refused(take(c));
+	close(ends[1]);
+	assert_true(readable(ends[0]));
+	assert_int_equal(read(ends[0], &byte, 1), 0);
+	close(ends[0]);
+	assert_serves();
+}
+
+/* Descriptors that are no files. */
+static void test_wrong_descriptors(void **state)
+{
+	int fds[4], ends[2];
+
+	assert_int_equal(pipe(ends), 0);
+	fds[0] = ends[0];
+	fds[1] = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fds[2] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fds[3] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_refused(ask_with(ATTACH "}\n", &fds[i], 1));
+		close(fds[i]);
+	}
+	close(ends[1]);
+	assert_serves();
+}
+
+/* Clients that say nothing keep nobody from being served for long. */
+static void test_silent_clients(void **state)
+{
+	int silent[12];
+
+	for (unsigned i = 0; i < 12; i++)
+		silent[i] = client();
+	assert_serves();
+	for (unsigned i = 0; i < 12; i++)
+		close(silent[i]);
+	assert_serves();
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_attach_and_detach, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_pieces, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_bad_lines, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_nested_deep, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_too_long, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_gone_in_the_middle, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_too_many_descriptors, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_wrong_descriptors, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_silent_clients, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
