@@ -4,6 +4,7 @@
  */
 #include "disk/op_copy.h"
 
+#include "base/bytes.h"
 #include "disk/op_pump.h"
 
 /* Zeros are looked for in parts of this size, so that files do not fall into tiny pieces. */
@@ -29,7 +30,7 @@ static uint64_t grain_at(const struct pump_slot *s, uint64_t at)
 
 static bool zero_at(const struct pump_slot *s, uint64_t at)
 {
-	return all_zeros(s->buffer + (at - s->offset), grain_at(s, at));
+	return bytes_are_zero(s->buffer + (at - s->offset), grain_at(s, at));
 }
 
 /* Write the next part of the piece that is not zeros. */

@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/bytes.h"
 #include "disk/op_pump.h"
 #include "disk/operations.h"
 
@@ -212,7 +213,7 @@ static int64_t copy_announced(struct disk_mirror *m, enum disk_where where, uint
 		return 0;
 	if (where != DISK_DATA)
 		err = disk_unmap(m->target, offset, length);
-	else if (!m->fresh || !all_zeros(m->buffer, length))
+	else if (!m->fresh || !bytes_are_zero(m->buffer, length))
 		err = disk_write(m->target, m->buffer, length, offset);
 	give_back(m, m);
 	return err ? err : run;

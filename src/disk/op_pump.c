@@ -129,19 +129,3 @@ int64_t walk_peek(struct walk *w, enum disk_where *where)
 	*where = w->where;
 	return w->run_end - w->at;
 }
-
-bool all_zeros(const void *p, size_t n)
-{
-	const uint64_t *words = p;
-
-	/* A line at a time: the compiler makes vectors of it, and real data ends it soon. */
-	for (; n; n -= 64, words += 8) {
-		uint64_t any = 0;
-
-		for (unsigned i = 0; i < 8; i++)
-			any |= words[i];
-		if (any)
-			return false;
-	}
-	return true;
-}

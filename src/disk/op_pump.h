@@ -70,7 +70,4 @@ struct walk {
  */
 int64_t walk_peek(struct walk *w, enum disk_where *where);
 
-/* all_zeros - whether @n bytes are; @p and @n are multiples of 64. */
-bool all_zeros(const void *p, size_t n);
-
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "disk/scsi_unit.h"
 
 #define MOST_DESCRIPTORS 4096
@@ -157,11 +158,6 @@ static bool same_step(struct scsi_unit *u, struct scsi_request *r, struct scsi_j
 	return true;
 }
 
-static bool all_zeros(const uint8_t *p, size_t n)
-{
-	return !p[0] && memcmp(p, p + 1, n - 1) == 0;
-}
-
 void scsi_write_same(struct scsi_unit *u, struct scsi_request *r)
 {
 	bool sixteen = r->cdb[0] == SCSI_WRITE_SAME_16, unmap = r->cdb[1] & 0x08;
@@ -187,7 +183,7 @@ void scsi_write_same(struct scsi_unit *u, struct scsi_request *r)
 		return;
 	if (!no_data)
 		scsi_fetch(r, j->bytes, block, 0);
-	if (all_zeros(j->bytes, block)) {
+	if (bytes_are_zero(j->bytes, block)) {
 		job_free(r);
 		scsi_disk_io(u, r, unmap ? DISK_UNMAP : DISK_ZERO, range.lba, range.blocks, false);
 		return;

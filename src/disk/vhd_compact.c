@@ -10,16 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "disk/vhd.h"
 #include "winerror.h"
 
 #define PIECE	   (1u << 20) /* bytes copied at once */
 #define MOVES_MOST 4096u      /* blocks moved for one writing of the BAT */
-
-static bool all_zeros(const uint8_t *bytes, size_t n)
-{
-	return !bytes[0] && memcmp(bytes, bytes + 1, n - 1) == 0;
-}
 
 /* Call @piece for what @length bytes of the file at @offset hold, holes left out, until not 0. */
 static int each_piece(struct vhd *v, uint64_t offset, uint64_t length,
@@ -52,7 +48,7 @@ static int each_piece(struct vhd *v, uint64_t offset, uint64_t length,
 
 static int look(struct vhd *v, uint64_t at, uint8_t *bytes, size_t n, void *ctx)
 {
-	return all_zeros(bytes, n) ? 0 : 1;
+	return bytes_are_zero(bytes, n) ? 0 : 1;
 }
 
 /* Would the sectors of @block be zeros without it? */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "disk/vhdx_live.h"
 
 #define READ_ENTRIES 8192u
@@ -22,11 +23,6 @@ static int cancelled(const struct disk_progress *p)
 }
 
 /* ---- Blocks of zeros ------------------------------------------------------------------------- */
-
-static bool is_zero(const uint8_t *bytes, size_t n)
-{
-	return !bytes[0] && !memcmp(bytes, bytes + 1, n - 1);
-}
 
 /* 1: the range holds nothing but zeros, 0: it does not, or a negative errno. */
 static int holds_zeros(struct vhdx *v, uint64_t offset, uint64_t length, uint8_t *buffer)
@@ -45,7 +41,7 @@ static int holds_zeros(struct vhdx *v, uint64_t offset, uint64_t length, uint8_t
 			err = disk_file_read(&v->disk.file, buffer, run, offset);
 			if (err)
 				return err;
-			if (!is_zero(buffer, run))
+			if (!bytes_are_zero(buffer, run))
 				return 0;
 		}
 		offset += run;

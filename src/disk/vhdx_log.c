@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/guid.h"
 #include "disk/vhdx_live.h"
 
@@ -61,11 +62,6 @@ struct commit {
 	uint64_t structures; /* bytes: all rooms lie in these */
 };
 
-static bool is_zero(const uint8_t *page)
-{
-	return !page[0] && !memcmp(page, page + 1, VHDX_PAGE - 1);
-}
-
 static struct vhdx_log_descriptor *descriptor(struct vhdx_log *log, unsigned i)
 {
 	return (struct vhdx_log_descriptor *)(log->buffer + sizeof(struct vhdx_log_header)) + i;
@@ -103,7 +99,7 @@ static void sort_out(struct vhdx_log *log, struct commit *c)
 	for (unsigned i = 0; i < c->n; i++) {
 		uint8_t *page = log->copies + (size_t)i * VHDX_PAGE;
 
-		if (is_zero(page)) {
+		if (bytes_are_zero(page, VHDX_PAGE)) {
 			if (c->n_zero && zero->offset + zero->length == log->pages[i]) {
 				zero->length += VHDX_PAGE;
 				continue;
