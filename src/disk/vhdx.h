@@ -199,7 +199,7 @@ int vhdx_live_close(struct vhdx *v);
  * vhdx_write_logged - change @length bytes (any number, any alignment) of a table at @file_offset:
  * visible to vhdx_read_cached() at once, durable when vhdx_commit() returned. What was changed
  * between two vhdx_commit() becomes durable as a whole or not at all, whoever flushes meanwhile: as
- * many pages of 4 KiB as the log alone has place for (252 in 1 MiB) and half of the cache; -E2BIG
+ * many pages of 4 KiB as the log alone has place for (251 in 1 MiB) and half of the cache; -E2BIG
  * beyond. vhdx_commit - durable: all changes made by vhdx_write_logged() and to the BAT before. vhdx_read_cached - bytes of a table as changed: what vhdx_read() has, and the
  * cache's changes.
  */

@@ -20,6 +20,12 @@
 #include "base/guid.h"
 #include "disk/vhdx_live.h"
 
+/*
+ * Behind the last entry stands a sector of zeros. Qemu replays whole sequences, whatever the tail
+ * says, and takes any entry for the second one of a sequence: it must not find an old one there.
+ */
+#define END VHDX_LOG_SECTOR
+
 /* ---- Sizes ----------------------------------------------------------------------------------- */
 
 /* Bytes of the sectors that the header and @n descriptors fill. */
@@ -43,12 +49,12 @@ static unsigned pages_of(uint32_t bytes)
 
 unsigned vhdx_log_pages(const struct vhdx *v)
 {
-	return pages_of(v->log_length / 2);
+	return pages_of(v->log_length / 2 - END);
 }
 
 unsigned vhdx_log_pages_alone(const struct vhdx *v)
 {
-	return pages_of(v->log_length);
+	return pages_of(v->log_length - END);
 }
 
 /* ---- An entry -------------------------------------------------------------------------------- */
@@ -195,7 +201,7 @@ static int write_entry(struct vhdx *v, struct commit *c)
 
 	sort_out(log, c);
 	length = head_size(c->n_data + c->n_zero) + c->n_data * VHDX_LOG_SECTOR;
-	if (log->begun && length + log->last_length > v->log_length)
+	if (log->begun && length + END + log->last_length > v->log_length)
 		err = rest(v);
 	if (err)
 		return err;
@@ -209,9 +215,10 @@ static int write_entry(struct vhdx *v, struct commit *c)
 	}
 	at = (log->last + log->last_length) % v->log_length;
 	length = build(v, c, at);
+	memset(log->buffer + length, 0, END);
 	err = vhdx_file_begin(v);
 	if (!err)
-		err = write_around(v, log->buffer, length, at);
+		err = write_around(v, log->buffer, length + END, at);
 	if (!err)
 		err = flush_file(v);
 	if (!err && !log->begun) {
@@ -261,7 +268,8 @@ static int apply(struct vhdx *v, const struct commit *c)
 
 static int make_buffer(struct vhdx_log *log, unsigned pages)
 {
-	void *buffer = aligned_alloc(VHDX_PAGE, head_size(pages) + (size_t)pages * VHDX_PAGE);
+	size_t bytes = head_size(pages) + (size_t)pages * VHDX_PAGE + END;
+	void *buffer = aligned_alloc(VHDX_PAGE, bytes);
 	uint64_t *offsets = calloc(pages, sizeof(*offsets));
 	struct vhdx_log_descriptor *zeros = calloc(pages, sizeof(*zeros));
 

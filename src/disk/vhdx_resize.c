@@ -167,6 +167,16 @@ static int copy_region(struct vhdx *v, const struct vhdx_region *r, uint64_t to)
 	return err ? err : disk_file_flush(&v->disk.file);
 }
 
+static int rest(struct vhdx *v)
+{
+	int err;
+
+	pthread_mutex_lock(&v->live->change);
+	err = vhdx_log_rest(v);
+	pthread_mutex_unlock(&v->live->change);
+	return err;
+}
+
 int vhdx_region_extend(struct vhdx *v, struct vhdx_region *region, uint32_t length)
 {
 	struct vhdx_region old = *region;
@@ -185,6 +195,9 @@ int vhdx_region_extend(struct vhdx *v, struct vhdx_region *region, uint32_t leng
 	}
 	vhdx_low(v);
 	err = vhdx_commit(v);
+	/* Nobody shall replay what was logged for the old place: see vhdx_log.c. */
+	if (!err)
+		err = rest(v);
 	if (!err)
 		vhdx_space_give(v, old.offset, old.length);
 	return err;
