@@ -8,10 +8,12 @@
  *
  * VHD has no log: what keeps a disk whole in a power cut is the order of writes, and that a sector
  * of 512 bytes is written whole or not at all.
- * - The file ends with a valid footer at every moment. A growing file gets its new footer behind
- *   room for several blocks, durable, before a block uses that room; what is left of it is cut off
- *   when the disk is closed. So nothing that a guest writes can ever stand where the footer is
- *   looked for, and a file left by a power cut is good for every other program.
+ * - A growing file gets its new footer behind room for several blocks, durable, before a block uses
+ *   that room; what is left of it is cut off when the disk is closed. So the file ends with a valid
+ *   footer at every moment, good for every other program - on file systems that may lengthen a file
+ *   before its data is there, with zeros in place of the footer while it grows, and then the copy
+ *   at the beginning serves. Nothing that a guest writes ever stands where the footer is looked
+ * for.
  * - Room that a block is given is durably zeros before the BAT names it: a BAT entry may reach the
  *   disk any time after that, it shows zeros or the parent until data is there.
  * - A bit of a sector bitmap is written after the data that it shows is durable; flushing is: data
@@ -55,11 +57,12 @@ struct vhd {
 	struct disk disk;
 	struct vhd_footer footer; /* as in the file: under the lock */
 	struct vhd_header header;
-	uint64_t end;	      /* where the footer at the end of the file is; under the lock */
-	bool end_lost;	      /* it was not there at opening; the copy served */
-	bool copy_differs;    /* the copy at the beginning is not valid, or not the same */
-	bool header_damaged;  /* its checksum is wrong */
-	bool dense;	      /* a fixed disk whose file has no holes, and shall have none */
+	uint64_t end;	     /* where the footer at the end of the file is; under the lock */
+	bool end_lost;	     /* it was not valid at opening; the copy served */
+	bool end_missing;    /* nothing was there: a power cut while the file grew may leave that */
+	bool copy_bad;	     /* the copy at the beginning is not valid, or another disk's */
+	bool header_damaged; /* its checksum is wrong */
+	bool dense;	     /* a fixed disk whose file has no holes, and shall have none */
 	_Atomic bool stamped; /* the time stamp tells that the disk was changed */
 	/* The open disk that was made from this one; it hears of a new time stamp first. */
 	struct vhd *child;
@@ -177,7 +180,8 @@ int vhd_parent_fill(struct vhd_header *h, struct disk *parent, const char *path,
 int vhd_parent_fits(struct disk *d, struct disk *parent, struct disk_problem *problem);
 int vhd_set_parent(
 	struct disk *d, const char *path, struct disk *parent, struct disk_problem *problem);
-/* vhd_parent_follow - the parent of @v is about to be changed and stays its parent, as in a merge. */
+/* vhd_parent_follow - the parent of @v is about to be changed and stays its parent, as in a merge.
+ */
 int vhd_parent_follow(struct vhd *v);
 int vhd_locator(struct disk *d, enum disk_locator which, char **path);
 

@@ -30,10 +30,10 @@ static void found(struct disk_check *c, bool repaired, const char *format, ...)
 
 static int check_footers(struct vhd *v, struct disk_check *c)
 {
-	bool lost = v->end_lost, differs = v->copy_differs, good = false;
+	bool missing = v->end_missing, lost = v->end_lost, bad = v->copy_bad, good = false;
 	int err = 0;
 
-	if (c->repair && (lost || differs)) {
+	if (c->repair && (lost || bad)) {
 		pthread_mutex_lock(&v->lock);
 		err = lost && vhd_has_blocks(v) ? vhd_room_cut(v) : vhd_footers_write(v);
 		if (!err)
@@ -41,10 +41,17 @@ static int check_footers(struct vhd *v, struct disk_check *c)
 		pthread_mutex_unlock(&v->lock);
 		good = !err;
 	}
-	if (lost)
+	/* What a power cut may leave is told, but is no error: the copy serves. */
+	if (missing && !c->repair) {
+		if (c->found)
+			c->found(c->ctx, false,
+				"the footer at the end of the file is missing; the disk gets it "
+				"when it is next opened for writing");
+	} else if (lost) {
 		found(c, good, "the footer at the end of the file is missing or damaged");
-	if (differs)
-		found(c, good, "the copy of the footer is damaged or differs from the footer");
+	}
+	if (bad)
+		found(c, good, "the copy of the footer is damaged or another disk's");
 	return err;
 }
 

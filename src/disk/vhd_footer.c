@@ -212,7 +212,7 @@ int vhd_footers_write(struct vhd *v)
 	if (!err)
 		err = disk_file_write(&v->disk.file, &v->footer, sizeof(v->footer), v->end);
 	if (!err)
-		v->end_lost = v->copy_differs = false;
+		v->end_lost = v->end_missing = v->copy_bad = false;
 	return err;
 }
 

@@ -81,11 +81,13 @@ static int find_footer(struct vhd *v, struct disk_problem *problem)
 		memset(&v->footer, 0, sizeof(v->footer));
 	v->end = last;
 	if (vhd_footer_check(&v->footer, &v->disk.file, NULL) == 0) {
-		v->copy_differs = be32toh(v->footer.type) != VHD_FIXED &&
-				  memcmp(&copy, &v->footer, sizeof(copy)) != 0;
+		v->copy_bad = be32toh(v->footer.type) != VHD_FIXED &&
+			      (vhd_footer_check(&copy, &v->disk.file, NULL) < 0 ||
+				      memcmp(copy.id, v->footer.id, sizeof(copy.id)) != 0);
 		return 0;
 	}
 	if (vhd_footer_check(&copy, &v->disk.file, NULL) == 0 && be32toh(copy.type) != VHD_FIXED) {
+		v->end_missing = !is_footer(&v->footer);
 		v->footer = copy;
 		v->end_lost = true;
 		return 0;
@@ -275,6 +277,16 @@ static int vhd_open(struct disk_engine *e, struct disk_file *file,
 	v->disk.file = *file;
 	v->disk.flags = options->flags;
 	err = read_tables(v, options->cache, problem);
+	if (err) {
+		free_vhd(v);
+		return err;
+	}
+	if (v->end_missing && file->writable && !(options->flags & DISK_OPEN_DAMAGED)) {
+		pthread_mutex_lock(&v->lock);
+		err = vhd_room_cut(v);
+		pthread_mutex_unlock(&v->lock);
+		*file = v->disk.file; /* its length */
+	}
 	if (err) {
 		free_vhd(v);
 		return err;
