@@ -1,6 +1,6 @@
 /*
  * driver.c - does to an image, over disk.h, what a seed says, and the same to a raw file beside it:
- * the hands of tests/disk/run, which then asks other programs what they see.
+ * the hands of tests/disk/agree, which then asks other programs what they see.
  *
  * usage: disk_driver create FORMAT KIND IMAGE SIZE BLOCK LOGICAL PHYSICAL [PARENT]
  *	  disk_driver work IMAGE REFERENCE SEED N [resize] [compact]
