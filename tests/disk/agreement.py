@@ -8,6 +8,8 @@ docs/disks.md.
 
 import os
 import random
+import shutil
+import tempfile
 
 from images import (QEMU, Failure, Partita, Reference, qemu_agrees, qemu_convert, qemu_size,
                     qemu_write, run)
@@ -84,22 +86,21 @@ class Disk:
 
 
 def describe(disk, *words):
-    disk.says = ", ".join(str(word) for word in words)
+    disk.says = "".join(f", {word}" for word in words)
 
 
 # ---- Partita makes it ---------------------------------------------------------------------------
 
 
 def ours(disk, image, kind, logical=512):
-    name, size = disk.size(image, kind)
+    size_name, size = disk.size(image, kind)
     size = max(size // logical, 1) * logical
     block = disk.block(image, size) if kind == "dynamic" else 0
-    describe(disk, f"{image} {kind} by Partita", name, f"{size} bytes", f"blocks {block}",
-             f"sectors {logical}")
+    describe(disk, size_name, f"{size} bytes", f"blocks of {block}")
     path = disk.path(f"disk.{image}")
     qemu = logical == 512  # qemu 7.2 opens no other
     disk.partita.create(image, kind, path, size, block, logical)
-    allowed = ["resize"] if name == "odd" else []
+    allowed = ["resize"] if size_name == "odd" else []
     if kind == "dynamic":
         allowed.append("compact")
     disk.work(path, 60, *allowed)
@@ -116,10 +117,10 @@ def ours(disk, image, kind, logical=512):
 
 
 def by_qemu(disk, image, kind):
-    name, size = disk.size(image, kind)
+    size_name, size = disk.size(image, kind)
     options = [f"subformat={kind}"]
     if image == "vhd":
-        if disk.random.randrange(2) or name == "huge":
+        if disk.random.randrange(2) or size_name == "huge":
             options.append("force_size=on")
         # Without it qemu rounds up to a geometry, which below 68 sectors fails.
         size = max(size, 68 * 512 * 17)
@@ -129,7 +130,7 @@ def by_qemu(disk, image, kind):
         size = max(size // MIB, 1) * MIB
         if disk.random.randrange(4) == 0:
             options.append("block_state_zero=off")
-    describe(disk, f"{image} by qemu", name, f"{size} bytes", *options)
+    describe(disk, size_name, f"{size} bytes", *options)
     path = disk.path(f"disk.{image}")
     run("qemu-img", "create", "-q", "-f", QEMU[image], "-o", ",".join(options), path, size)
     disk.reference.resize(qemu_size(path, image))
@@ -148,7 +149,7 @@ def by_qemu(disk, image, kind):
 def converted(disk, image, kind):
     size = disk.random.randrange(1, 24 * 2048) * 512
     other = disk.random.choice([f for f in ("vhd", "vhdx", "raw") if f != image])
-    describe(disk, f"{image} {kind} converted by both, over {other}", f"{size} bytes")
+    describe(disk, f"over {other}", f"{size} bytes")
     raw = disk.path("start.raw")
     disk.partita.create("raw", "fixed", raw, size)
     disk.work(raw, 50)
@@ -174,12 +175,11 @@ def converted(disk, image, kind):
 
 def chain(disk, image, logical=512):
     """qemu knows no parents of VHDs and VHDXs: it gets the chain flattened by us."""
-    name, size = disk.size(image, "dynamic")
+    size_name, size = disk.size(image, "dynamic")
     size = max(size // logical, 1) * logical
     depth = disk.random.randrange(1, 6)
-    base = disk.random.choice(("fixed", "dynamic")) if name in ("tiny", "odd") else "dynamic"
-    describe(disk, f"{image} chain of {depth} on {base}", name, f"{size} bytes",
-             f"sectors {logical}")
+    base = disk.random.choice(("fixed", "dynamic")) if size_name in ("tiny", "odd") else "dynamic"
+    describe(disk, f"{depth} on {base}", size_name, f"{size} bytes")
     paths = [disk.path(f"0.{image}")]
     disk.partita.create(image, base, paths[0], size,
                         disk.block(image, size) if base == "dynamic" else 0, logical)
@@ -199,33 +199,44 @@ def chain(disk, image, logical=512):
 # ---- All of them --------------------------------------------------------------------------------
 
 SORTS = [
-    lambda d: ours(d, "vhd", "fixed"),
-    lambda d: ours(d, "vhd", "dynamic"),
-    lambda d: chain(d, "vhd"),
-    lambda d: ours(d, "vhdx", "fixed"),
-    lambda d: ours(d, "vhdx", "dynamic"),
-    lambda d: chain(d, "vhdx"),
-    lambda d: ours(d, "vhdx", "dynamic", 4096),
-    lambda d: chain(d, "vhdx", 4096),
-    lambda d: by_qemu(d, "vhd", "fixed"),
-    lambda d: by_qemu(d, "vhd", "dynamic"),
-    lambda d: by_qemu(d, "vhdx", "fixed"),
-    lambda d: by_qemu(d, "vhdx", "dynamic"),
-    lambda d: converted(d, "vhd", "fixed"),
-    lambda d: converted(d, "vhd", "dynamic"),
-    lambda d: converted(d, "vhdx", "fixed"),
-    lambda d: converted(d, "vhdx", "dynamic"),
-    lambda d: ours(d, "raw", "fixed"),
+    ("VHD fixed", lambda d: ours(d, "vhd", "fixed")),
+    ("VHD dynamic", lambda d: ours(d, "vhd", "dynamic")),
+    ("VHD chain", lambda d: chain(d, "vhd")),
+    ("VHDX fixed", lambda d: ours(d, "vhdx", "fixed")),
+    ("VHDX dynamic", lambda d: ours(d, "vhdx", "dynamic")),
+    ("VHDX chain", lambda d: chain(d, "vhdx")),
+    ("VHDX dynamic, 4 KiB sectors", lambda d: ours(d, "vhdx", "dynamic", 4096)),
+    ("VHDX chain, 4 KiB sectors", lambda d: chain(d, "vhdx", 4096)),
+    ("VHD fixed by qemu", lambda d: by_qemu(d, "vhd", "fixed")),
+    ("VHD dynamic by qemu", lambda d: by_qemu(d, "vhd", "dynamic")),
+    ("VHDX fixed by qemu", lambda d: by_qemu(d, "vhdx", "fixed")),
+    ("VHDX dynamic by qemu", lambda d: by_qemu(d, "vhdx", "dynamic")),
+    ("VHD fixed converted", lambda d: converted(d, "vhd", "fixed")),
+    ("VHD dynamic converted", lambda d: converted(d, "vhd", "dynamic")),
+    ("VHDX fixed converted", lambda d: converted(d, "vhdx", "fixed")),
+    ("VHDX dynamic converted", lambda d: converted(d, "vhdx", "dynamic")),
+    ("raw", lambda d: ours(d, "raw", "fixed")),
 ]
+COUNT, LONG_COUNT = 2 * len(SORTS), 32 * len(SORTS)
 
 
-def test(seed, number, folder, driver):
+def name(number):
+    return f"disk {number}: {SORTS[number % len(SORTS)][0]}"
+
+
+def test(seed, number, driver, keep):
     """Returns what the disk was, and None or what is wrong."""
+    # Sparse files of 64 TiB, and many flushes: memory is the place for both.
+    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    folder = tempfile.mkdtemp(prefix="partita-disk-", dir=place)
     disk = Disk(seed, number, folder, driver)
+    failure = None
     try:
-        SORTS[number % len(SORTS)](disk)
-        return disk.says, None
-    except Failure as failure:
-        return disk.says, str(failure)
+        SORTS[number % len(SORTS)][1](disk)
+    except Failure as error:
+        failure = str(error)
     finally:
         disk.close()
+        if not (failure and keep):
+            shutil.rmtree(folder)
+    return disk.says, failure
