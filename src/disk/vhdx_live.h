@@ -76,6 +76,8 @@ struct vhdx_space {
 	struct vhdx_runs freed;	    /* by changes that are not committed */
 	struct vhdx_runs going;	    /* by those of the commit under way */
 	struct vhdx_runs committed; /* durable, but requests may still be inside */
+	struct vhdx_runs draining;  /* of those, what somebody waits for and zeroes just now */
+	pthread_mutex_t drain;	    /* one does so at a time; taken before all other locks */
 	uint64_t end;		    /* behind it there is nothing but zeros, up to the file's end */
 	bool scanned;
 };

@@ -181,6 +181,7 @@ static void window_free(struct vhdx_space *s, struct window *w)
 	window_use_runs(w, &s->freed);
 	window_use_runs(w, &s->going);
 	window_use_runs(w, &s->committed);
+	window_use_runs(w, &s->draining);
 	for (uint64_t at = w->base; at < w->end; at += VHDX_MB) {
 		uint64_t bit = (at - w->base) / VHDX_MB;
 
@@ -373,6 +374,10 @@ static unsigned take_committed(struct vhdx *v, struct vhdx_room *runs)
 	n = r->n < DRAIN ? r->n : DRAIN;
 	memcpy(runs, r->run + r->n - n, n * sizeof(*runs));
 	r->n -= n;
+	/* Nobody may think that they are free meanwhile. */
+	v->live->space.draining.n = 0;
+	for (unsigned i = 0; i < n; i++)
+		runs_add(&v->live->space.draining, runs[i].offset, runs[i].length);
 	pthread_mutex_unlock(&v->live->lock);
 	return n;
 }
@@ -383,6 +388,7 @@ void vhdx_space_drain(struct vhdx *v)
 	struct vhdx_room runs[DRAIN];
 	unsigned n;
 
+	pthread_mutex_lock(&l->space.drain);
 	while ((n = take_committed(v, runs))) {
 		disk_synchronize(&v->disk);
 		pthread_rwlock_wrlock(&l->zeroing);
@@ -397,6 +403,7 @@ void vhdx_space_drain(struct vhdx *v)
 			pthread_mutex_unlock(&l->lock);
 		}
 	}
+	pthread_mutex_unlock(&l->space.drain);
 }
 
 int vhdx_space_trim(struct vhdx *v)
@@ -419,9 +426,11 @@ int vhdx_space_trim(struct vhdx *v)
 int vhdx_space_init(struct vhdx *v, unsigned runs)
 {
 	struct vhdx_space *s = &v->live->space;
-	struct vhdx_runs *all[] = {&s->clean, &s->stale, &s->freed, &s->going, &s->committed};
+	struct vhdx_runs *all[] = {
+		&s->clean, &s->stale, &s->freed, &s->going, &s->committed, &s->draining};
 
 	s->end = (v->disk.file.size + VHDX_MB - 1) / VHDX_MB * VHDX_MB;
+	pthread_mutex_init(&s->drain, NULL);
 	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		all[i]->run = calloc(runs, sizeof(*all[i]->run));
 		if (!all[i]->run)
@@ -438,4 +447,6 @@ void vhdx_space_fini(struct vhdx_space *s)
 	free(s->freed.run);
 	free(s->going.run);
 	free(s->committed.run);
+	free(s->draining.run);
+	pthread_mutex_destroy(&s->drain);
 }
