@@ -122,13 +122,9 @@ def by_qemu(disk, image, kind):
     if image == "vhd":
         if disk.random.randrange(2) or size_name == "huge":
             options.append("force_size=on")
-        # Without it qemu rounds up to a geometry, which below 68 sectors fails.
-        size = max(size, 68 * 512 * 17)
     else:
         options.append(f"block_size={disk.block(image, size)}")
-        # qemu 7.2 makes no VHDX of less than a whole MiB whose last block is whole for others.
-        size = max(size // MIB, 1) * MIB
-        if disk.random.randrange(4) == 0:
+        if kind == "dynamic" and disk.random.randrange(4) == 0:
             options.append("block_state_zero=off")
     describe(disk, size_name, f"{size} bytes", *options)
     path = disk.path(f"disk.{image}")
