@@ -272,6 +272,8 @@ int vhd_settle(struct disk *d, uint64_t offset, const struct disk_extent *extent
 int vhd_flush(struct disk *d);
 bool vhd_dirty(struct disk *d);
 int vhd_zero(struct disk *d, uint64_t offset, uint64_t length, bool unmap, uint64_t *done);
+/* vhd_zero_here - zeros in sectors that this file has then. Holding alter, or frozen. */
+int vhd_zero_here(struct vhd *v, uint64_t offset, uint64_t length, bool unmap);
 /* vhd_commit - data, then bitmaps and BAT, durable. */
 int vhd_commit(struct vhd *v);
 /* vhd_set_entry - an entry of the BAT; written by vhd_commit(). Under the lock. */

@@ -206,8 +206,7 @@ static int free_block(struct vhd *v, uint32_t block)
 	return err;
 }
 
-/* Zeros in sectors that the file is to have. */
-static int zero_here(struct vhd *v, uint64_t offset, uint64_t length, bool unmap)
+int vhd_zero_here(struct vhd *v, uint64_t offset, uint64_t length, bool unmap)
 {
 	while (length) {
 		struct disk_extent e;
@@ -238,7 +237,7 @@ int vhd_zero(struct disk *d, uint64_t offset, uint64_t length, bool unmap, uint6
 		uint64_t n = end - offset;
 
 		if (!vhd_has_blocks(v)) {
-			err = zero_here(v, offset, n, unmap && !v->dense);
+			err = vhd_zero_here(v, offset, n, unmap && !v->dense);
 		} else {
 			uint32_t block = offset >> v->block_shift;
 			uint64_t start = (uint64_t)block << v->block_shift;
@@ -246,13 +245,13 @@ int vhd_zero(struct disk *d, uint64_t offset, uint64_t length, bool unmap, uint6
 
 			n = smaller(n, start + whole - offset);
 			if (v->nowhere == DISK_IN_PARENT)
-				err = zero_here(v, offset, n, unmap);
+				err = vhd_zero_here(v, offset, n, unmap);
 			else if (v->bat[block] == VHD_UNUSED)
 				err = 0;
 			else if (unmap && n == whole)
 				err = free_block(v, block);
 			else
-				err = zero_here(v, offset, n, unmap);
+				err = vhd_zero_here(v, offset, n, unmap);
 		}
 		if (!err)
 			*done += n;

@@ -8,6 +8,7 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -209,6 +210,32 @@ static int use_tables(struct vhd *v, struct tables *t, uint64_t size)
 	return vhd_pages_init(v, bytes);
 }
 
+/* Where the parent goes on behind this disk's old end, this disk has zeros. */
+static int hide_parent(struct vhd *v, uint64_t end)
+{
+	struct disk *parent = v->disk.parent;
+	uint64_t at = v->disk.size;
+	int err = 0;
+
+	if (v->nowhere != DISK_IN_PARENT)
+		return 0;
+	if (!parent)
+		return -ENXIO;
+	if (end > disk_size(parent))
+		end = disk_size(parent);
+	while (!err && at < end) {
+		enum disk_where where;
+		int64_t n = disk_extent(parent, at, end, UINT_MAX, &where);
+
+		if (n < 0)
+			err = n;
+		else if (where != DISK_ZEROS)
+			err = vhd_zero_here(v, at, n, true);
+		at += n > 0 ? n : 0;
+	}
+	return err ? err : vhd_commit(v);
+}
+
 static int free_behind(struct vhd *v, uint32_t blocks)
 {
 	struct vhd_rooms rooms = {0};
@@ -225,37 +252,39 @@ static int free_behind(struct vhd *v, uint32_t blocks)
 	return err;
 }
 
+static int shrink_blocks(struct vhd *v, uint64_t size, uint32_t blocks)
+{
+	int err = write_size(v, size);
+
+	if (!err)
+		err = write_table_place(v, be64toh(v->header.table_offset), blocks);
+	return err ? err : free_behind(v, blocks);
+}
+
 static int resize_blocks(struct vhd *v, uint64_t size)
 {
 	uint32_t blocks = (size + v->block_size - 1) >> v->block_shift;
+	bool grows = size > v->disk.size;
 	struct tables t;
-	int err, used;
+	int err;
 
 	err = make_tables(v, blocks, &t);
 	if (err)
 		return err;
 	/* Room that was given back may be where the table grows to. */
 	v->free.n = 0;
-	if (size > v->disk.size) {
-		err = clear_last(v);
-		if (!err && blocks > v->blocks)
-			err = grow_table(v, blocks);
-		if (!err)
-			err = write_size(v, size);
-	} else {
-		err = write_size(v, size);
-		if (!err)
-			err = write_table_place(v, be64toh(v->header.table_offset), blocks);
-		if (!err)
-			err = free_behind(v, blocks);
-	}
+	err = grows ? clear_last(v) : shrink_blocks(v, size, blocks);
+	if (!err && blocks > v->blocks)
+		err = grow_table(v, blocks);
 	if (err) {
 		free((void *)t.bat);
 		free(t.bat_dirty);
 		return err;
 	}
-	used = use_tables(v, &t, size);
-	return used;
+	err = use_tables(v, &t, size);
+	if (!err && grows)
+		err = hide_parent(v, size);
+	return err || !grows ? err : write_size(v, size);
 }
 
 /* ---- Either ---------------------------------------------------------------------------------- */

@@ -183,6 +183,23 @@ static void resize_dynamic(void **state)
 	assert_int_equal(disk_close(d), 0);
 }
 
+/* What the parent has behind the child's end is not to be seen when the child grows again. */
+static void resize_differencing(void **state)
+{
+	struct disk *d;
+
+	make("rp.vhd", DISK_DYNAMIC, 16 * MIB, 0, NULL);
+	d = opened("rp.vhd", DISK_OPEN_WRITE);
+	put(d, 0, 16 * MIB, 1);
+	assert_int_equal(disk_close(d), 0);
+	make("rc.vhd", DISK_DIFFERENCING, 0, 512 * 1024, "rp.vhd");
+	resized("rc.vhd", 5 * MIB + 512, false, 0);
+	resized("rc.vhd", 20 * MIB, false, 0);
+	d = opened("rc.vhd", 0);
+	holds(d, 5 * MIB + 512, 15 * MIB - 512, 0);
+	assert_int_equal(disk_close(d), 0);
+}
+
 /* ---- Compacting ------------------------------------------------------------------------------ */
 
 static void compact(void **state)
@@ -394,6 +411,7 @@ int main(void)
 		cmocka_unit_test(largest),
 		cmocka_unit_test(resize_fixed),
 		cmocka_unit_test(resize_dynamic),
+		cmocka_unit_test(resize_differencing),
 		cmocka_unit_test(compact),
 		cmocka_unit_test(compact_differencing),
 		cmocka_unit_test(compact_cancelled),
