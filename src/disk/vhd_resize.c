@@ -304,10 +304,6 @@ static int check_size(struct vhd *v, uint64_t size, bool lose, struct disk_probl
 		return disk_problem_note(problem, f, -EINVAL, ERROR_VHD_INVALID_SIZE,
 			"its blocks of %u bytes are too small for that size; convert it",
 			v->block_size);
-	/* Where it ended, the parent's data would be seen that nobody saw before. */
-	if (size > v->disk.size && v->disk.parent && v->disk.parent->size > v->disk.size)
-		return disk_problem_note(problem, f, -ENOTSUP, ERROR_NOT_SUPPORTED,
-			"it is shorter than its parent and cannot grow; convert it");
 	if (size >= v->disk.size || lose)
 		return 0;
 	if (vhd_has_blocks(v)) {

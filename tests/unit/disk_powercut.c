@@ -224,9 +224,6 @@ static void resize(struct run *r)
 	uint64_t size = (1 + random_below(r, SIZE_MAX_ / r->sector)) * r->sector;
 	struct change *c;
 
-	/* A differencing VHD cannot grow where its parent has something. */
-	if (r->format == DISK_FORMAT_VHD && r->kind == DISK_DIFFERENCING && size < SIZE)
-		size = SIZE;
 	if (size < r->size)
 		will_have(r, size, r->size - size, 0);
 	c = add_change(r);
