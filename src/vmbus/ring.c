@@ -190,6 +190,11 @@ int ring_out_room(struct ring_out *out)
 	return 1;
 }
 
+bool ring_out_missed_room(struct ring_out *out)
+{
+	return out->waiting && (look_for_room(out) < 0 || fits(out, out->waiting));
+}
+
 int ring_out_put(struct ring_out *out, uint32_t bytes, uint8_t **at)
 {
 	uint32_t need = bytes + (uint32_t)sizeof(struct vmbus_trailer);

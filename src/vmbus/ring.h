@@ -81,6 +81,11 @@ int ring_out_put(struct ring_out *out, uint32_t bytes, uint8_t **at);
 void ring_out_commit(struct ring_out *out, uint32_t bytes);
 /* ring_out_publish - show the guest what was put. True: signal it. */
 bool ring_out_publish(struct ring_out *out);
+/*
+ * ring_out_missed_room - after ring_out_publish(): whether room for a refused packet came while the
+ * guest could not see all packets. It then had no reason to signal, and will not.
+ */
+bool ring_out_missed_room(struct ring_out *out);
 /* ring_out_room - whether a packet that was refused would fit now: 1, 0, -EPROTO. */
 int ring_out_room(struct ring_out *out);
 

@@ -58,9 +58,19 @@ static void signal_guest(struct vmbus_channel *ch)
 		WHvSignalVirtualProcessorSynicEvent(ch->bus->config.partition, event, NULL);
 }
 
+/* True: the guest is to be signalled. */
+static bool publish(struct vmbus_channel *ch)
+{
+	bool signal = ring_out_publish(&ch->out);
+
+	if (ring_out_missed_room(&ch->out))
+		signal_event(ch->event);
+	return signal;
+}
+
 void vmbus_flush(struct vmbus_channel *ch)
 {
-	if (ring_out_publish(&ch->out))
+	if (publish(ch))
 		signal_guest(ch);
 }
 
@@ -74,7 +84,7 @@ static void end_batch(struct vmbus_channel *ch)
 	signal = ring_in_publish(&ch->in);
 	if (signal < 0)
 		broken(ch, "the guest has put a wrong index into its ring");
-	if (ring_out_publish(&ch->out) || signal > 0)
+	if (publish(ch) || signal > 0)
 		signal_guest(ch);
 }
 

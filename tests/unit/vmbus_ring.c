@@ -190,6 +190,28 @@ static void test_a_reader_signals_when_there_is_the_room_asked_for(void **state)
 	assert_int_equal(put(f, 3000, 0), 0);
 }
 
+/*
+ * The guest takes a packet when it sees half of what is in the ring: room enough, nothing to
+ * signal. What it did not see takes that room, so the host has to look by itself.
+ */
+static void test_room_that_came_unseen(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t count = 0;
+
+	for (; count < 4; count++)
+		assert_int_equal(put(f, 1016, count), 0);
+	ring_out_publish(&f->out);
+	while (put(f, 1016, count) == 0)
+		count++;
+	take(f, 1016, 0);
+	assert_int_equal(ring_in_publish(&f->in), 0);
+	ring_out_publish(&f->out);
+	assert_true(ring_out_missed_room(&f->out));
+	assert_int_equal(ring_out_room(&f->out), 1);
+	assert_false(ring_out_missed_room(&f->out));
+}
+
 static void test_what_never_fits_is_said(void **state)
 {
 	struct fixture *f = *state;
@@ -272,6 +294,7 @@ int main(void)
 		TEST(test_packets_are_seen_when_they_are_published),
 		TEST(test_a_writer_signals_only_who_waits),
 		TEST(test_a_reader_signals_when_there_is_the_room_asked_for),
+		TEST(test_room_that_came_unseen),
 		TEST(test_what_never_fits_is_said),
 		TEST(test_a_ring_begins_where_it_stands),
 		TEST(test_hostile_indices_are_refused),
