@@ -466,11 +466,10 @@ bool guest_receive(struct guest_channel *c, struct vmbus_descriptor *d, void *da
 {
 	struct guest_ring *r = &c->in;
 	uint32_t write = __atomic_load_n(&r->control->write_index, __ATOMIC_SEQ_CST);
-	uint32_t read = r->control->read_index, at, before, after, pending, bytes;
+	uint32_t read = r->control->read_index, at, room, pending, bytes;
 
 	if (read == write)
 		return false;
-	before = (read + r->size - write - 1) % r->size + 1;
 	at = copy_out(r, read, d, 16);
 	bytes = d->length8 * 8u - 16;
 	copy_out(r, at, data, bytes < size ? bytes : size);
@@ -478,8 +477,9 @@ bool guest_receive(struct guest_channel *c, struct vmbus_descriptor *d, void *da
 	__atomic_store_n(&r->control->read_index, read, __ATOMIC_SEQ_CST);
 	pending = __atomic_load_n(&r->control->pending_send_size, __ATOMIC_SEQ_CST);
 	write = __atomic_load_n(&r->control->write_index, __ATOMIC_SEQ_CST);
-	after = (read + r->size - write - 1) % r->size + 1;
-	if (pending && before <= pending && after > pending)
+	room = (read + r->size - write - 1) % r->size + 1;
+	/* Did this packet's room make the difference to what the host waits for? */
+	if (pending && room > pending && room - (d->length8 * 8u + 8) <= pending)
 		guest_signal_channel(c);
 	return true;
 }
