@@ -1,6 +1,8 @@
 """Debian's hv_storvsc, unmodified, finds its disks; the guest's root is a VHDX."""
 
 import re
+import shutil
+import subprocess
 
 from boot import CMDLINE, REFERENCE_PAGE, check_log
 from harness import Failure, tail, test
@@ -29,7 +31,7 @@ fact channels "$(ls -d /sys/bus/vmbus/devices/f8b3781a-*/channels/* | wc -l)"
 
 def start_root(context, job, *arguments, kernel="cloud", processors=2, modules=(), disk=None,
                cmdline="root=LABEL=partita-root"):
-    """A machine that boots from a disk; it listens to partita disk attach-to by the folder's name."""
+    """A machine that boots from a disk; partita disk attach-to knows it by its folder's name."""
     return context.session(*context.root(job, kernel, modules), "--cmdline",
                            f"{CMDLINE} {REFERENCE_PAGE} {cmdline}", "--invariant-tsc",
                            "--name", context.folder.name, "--processors", processors,
@@ -69,3 +71,60 @@ def root(context, processors, kernel="cloud"):
     expect("scsi", r"^\[0:0:0:0\] +disk +Msft +Virtual Disk +1\.0 +/dev/sda")
     expect("discard", r"sda (512|4096) \d{9,} 0")
     expect("channels", f"^{processors}$")
+
+
+XFS_COPY = DISK + """
+target=$(disk 1)
+mkfs.xfs -q -L xfs-root $target
+mount -t xfs $target /mnt
+# Without what is big and not needed to start.
+tar -C / --one-file-system --exclude=./usr/share --exclude='./usr/lib/python*' \\
+	--exclude=./usr/lib/valgrind --exclude='./usr/lib/*/libicu*' --exclude='*/perl*' -cf - . |
+	tar -C /mnt -xf - || fact failed tar
+umount /mnt
+"""
+
+
+@test("storage: root on XFS")
+def xfs(context):
+    disk = context.disk("xfs.vhdx", "--size", "512M")
+    first = run_root(context, XFS_COPY, "--disk", disk, modules=("xfs",))
+    context.check("failed" not in first.facts(), tail(first.console))
+    second = run_root(context, DISK_FACTS, disk=disk, modules=("xfs",),
+                      cmdline="root=LABEL=xfs-root rootfstype=xfs")
+    context.check(re.search("^/dev/sda +xfs$", second.facts().get("root", "")),
+                  tail(second.console))
+
+
+KEXEC = DISK + """
+kernel=$(disk 1) used=$(disk 2)
+mount -o ro $kernel /mnt
+kexec -s -l /mnt/kernel --initrd=/mnt/initrd --reuse-cmdline || fact failed kexec
+umount /mnt
+echo before >/kept
+sync
+while dd if=/dev/zero of=$used bs=64k oflag=direct; [ $? = 1 ]; do :; done 2>/dev/null &
+sleep 0.5
+kexec -e
+"""
+
+AFTER_KEXEC = DISK + DISK_FACTS + """
+fact kept "$(cat /kept)"
+dd if=/dev/zero of=$(disk 2) bs=64k count=16 oflag=direct 2>/dev/null || fact failed dd
+"""
+
+
+@test("storage: another kernel finds its disks after kexec in use")
+def kexec(context):
+    folder, payload = context.folder / "payload", context.folder / "payload.raw"
+    folder.mkdir()
+    shutil.copy(context.root(AFTER_KEXEC)[-1], folder / "initrd")
+    shutil.copy(context.kernel("cloud"), folder / "kernel")
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", folder, payload, "48M"], check=True,
+                   stdout=subprocess.DEVNULL)
+    used = context.disk("used.vhdx", "--size", "32M")
+    result = run_root(context, KEXEC, "--disk", f"{payload},ro", "--disk", used)
+    facts = result.facts()
+    context.check(result.console.count("Vmbus version:") == 2 and facts.get("kept") == "before"
+                  and "failed" not in facts and re.search(" ext4$", facts.get("root", "")),
+                  tail(result.console))
