@@ -1,7 +1,7 @@
 """What the guest writes is what it reads, and what the host finds in the images afterwards.
 
-The first MiBs of the disks get patterns that the host knows too: the guest copies them from a disk of
-the host's making. In the rest fio writes, and verifies what it reads back.
+The first MiBs of the disks get patterns that the host knows too: the guest copies them from a disk
+of the host's making. In the rest fio writes, and verifies what it reads back.
 """
 
 import random
@@ -15,7 +15,8 @@ PATTERN = 32 * MIB
 SIZE = 128 * MIB
 
 JOB = DISK + """
-# copy TARGET SKIP SEEK COUNT: so many MiB of the patterns, by several at a time in pieces of mixed sizes.
+# copy TARGET SKIP SEEK COUNT: so many MiB of the patterns, by several at a time, in pieces of mixed
+# sizes.
 copy() {
 	n=$(($4 / 4)) part=0
 	for size in 512 4096 32768 262144; do

@@ -47,10 +47,11 @@ def examine(context, disk, said):
     subprocess.run(["debugfs", "-R", f"rdump / {folder}", raw], check=True,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     removed = set(re.findall(r"^REMOVING (\S+)", said, re.M))
-    synced = [(name, int(size)) for name, size in re.findall(r"^SYNCED (\S+) (\d+)\r*\n", said, re.M)]
+    synced = re.findall(r"^SYNCED (\S+) (\d+)\r*\n", said, re.M)
     for name, size in synced:
         if name in removed:
             continue
+        size = int(size)
         path = folder / name
         context.check(path.exists(), f"{name} was durable, and is not there")
         expected = (f"{name} " * (size // (len(name) + 1) + 1))[:size]

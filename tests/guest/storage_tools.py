@@ -1,4 +1,4 @@
-"""What Linux's tools show of the disks is what Hyper-V shows; what is discarded leaves the image."""
+"""Linux's tools show of the disks what they show in Hyper-V; what is discarded leaves the image."""
 
 import json
 import re
