@@ -54,7 +54,7 @@ int vhd_parent_fits(struct disk *d, struct disk *parent, struct disk_problem *pr
 		return disk_problem_note(problem, &d->file, -ESTALE,
 			ERROR_VHD_CHILD_PARENT_TIMESTAMP_MISMATCH,
 			"its parent %s was changed after this disk was made from it; restore the "
-			"parent, or set it as parent again if the change did not matter",
+			"parent, or set it again by force if the change did not matter",
 			disk_path(parent));
 	if (parent->ops == &disk_vhd)
 		vhd_of(parent)->child = v;
