@@ -116,8 +116,10 @@ DVD = """
 sum() {
 	[ -b /dev/sr0 ] && dd if=/dev/sr0 bs=64k 2>/dev/null | cksum
 }
-# becomes STEP CKSUM: wait until the drive has these contents.
+# becomes STEP CKSUM: when told so, wait until the drive has these contents. A drive that is open is
+# locked, so it must be left alone while the host changes the medium.
 becomes() {
+	read -r _
 	until [ "$(sum)" = "$2" ]; do sleep 0.1; done
 	echo STEP $1
 }
@@ -125,7 +127,7 @@ nothing=$(cksum </dev/null)
 becomes first '%s'
 becomes none "$nothing"
 becomes second '%s'
-becomes first-again '%s'
+becomes again '%s'
 sg_start --readonly --eject /dev/sr0 || fact failed eject
 becomes ejected "$nothing"
 becomes last '%s'
@@ -152,15 +154,20 @@ def dvd(context):
     def insert(number):
         context.tool("disk", "attach-to", name, images[number], "--dvd", "--lun", 1)
 
-    session.expect("^STEP first\\b", 120)
+    def shows(step):
+        session.send(b"\n")
+        session.expect(f"^STEP {step}\\b", 60)
+
+    session.expect("^BEGIN", 120)
+    shows("first")
     context.tool("disk", "detach-from", name, images[0])
-    session.expect("^STEP none", 60)
+    shows("none")
     insert(1)
-    session.expect("^STEP second", 60)
+    shows("second")
     insert(0)
-    session.expect("^STEP first-again", 60)
-    session.expect("^STEP ejected", 60)
+    shows("again")
+    shows("ejected")
     insert(1)
-    session.expect("^STEP last", 60)
+    shows("last")
     result = end_root(context, session)
     context.check("failed" not in result.facts(), tail(result.console))
