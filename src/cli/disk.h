@@ -32,8 +32,7 @@ int cli_disk_serve(int argc, char **argv);
 int cli_disk_set(int argc, char **argv);
 int cli_disk_snapshot(int argc, char **argv);
 
-/* ---- A job: one run of a command --------------------------------------------------------------
- */
+/* ---- A job: one run of a command ------------------------------------------------------------ */
 
 struct cli_watch;
 
@@ -65,8 +64,7 @@ struct disk *cli_job_open(
  * CLI_FAILURE. */
 int cli_job_close(struct cli_job *job, struct disk *d, int status);
 
-/* ---- A service: a disk that others use until they or a signal end it --------------------------
- */
+/* ---- A service: a disk that others use until they or a signal end it ------------------------ */
 
 struct cli_service {
 	struct disk_engine *engine;
@@ -90,8 +88,7 @@ int cli_service_fail(struct cli_service *s, const char *path, int err);
 /* cli_service_end - close the image and end the engine. Returns @status or CLI_FAILURE. */
 int cli_service_end(struct cli_service *s, const char *path, int status);
 
-/* ---- Words and numbers ------------------------------------------------------------------------
- */
+/* ---- Words and numbers ---------------------------------------------------------------------- */
 
 /* For option @option: say what is wrong and return false. */
 bool cli_parse_format(const char *option, const char *text, enum disk_format *format);

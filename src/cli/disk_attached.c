@@ -13,8 +13,7 @@
 #include "cli/disk.h"
 #include "disk/attach.h"
 
-/* ---- The list ---------------------------------------------------------------------------------
- */
+/* ---- The list ------------------------------------------------------------------------------- */
 
 static struct json_object *string_or_null(const char *text)
 {
@@ -77,8 +76,7 @@ int cli_list_attached(bool json)
 	return 0;
 }
 
-/* ---- The end ----------------------------------------------------------------------------------
- */
+/* ---- The end -------------------------------------------------------------------------------- */
 
 static const char help[] =
 	"Usage: partita disk detach WHAT\n"

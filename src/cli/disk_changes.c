@@ -67,8 +67,7 @@ static int fail(const char *path, const char *since, int err)
 	return CLI_FAILURE;
 }
 
-/* ---- What changed -----------------------------------------------------------------------------
- */
+/* ---- What changed --------------------------------------------------------------------------- */
 
 #define RANGES 256
 
@@ -138,8 +137,7 @@ static int show_since(struct cli_job *job, const char *path, const struct argume
 	return err ? fail(path, a->since, err) : 0;
 }
 
-/* ---- Points -----------------------------------------------------------------------------------
- */
+/* ---- Points --------------------------------------------------------------------------------- */
 
 static int show_state(const char *path, bool json)
 {

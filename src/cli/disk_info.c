@@ -48,8 +48,7 @@ static const struct locator locators[] = {
 
 #define N_LOCATORS (sizeof(locators) / sizeof(locators[0]))
 
-/* ---- For people -------------------------------------------------------------------------------
- */
+/* ---- For people ----------------------------------------------------------------------------- */
 
 #define LINE "%-17s "
 
@@ -128,8 +127,7 @@ static void print_info(struct disk *d, const char *broken)
 	print_chain(d, broken);
 }
 
-/* ---- For programs -----------------------------------------------------------------------------
- */
+/* ---- For programs --------------------------------------------------------------------------- */
 
 static void add_string(struct json_object *o, const char *key, const char *text)
 {
@@ -206,8 +204,7 @@ static void print_json(struct disk *d, const char *broken)
 	cli_print_json(o);
 }
 
-/* ---- The command ------------------------------------------------------------------------------
- */
+/* ---- The command ---------------------------------------------------------------------------- */
 
 static bool take(void *ctx, int code, const char *value)
 {

@@ -64,8 +64,7 @@ static void add_place(struct json_object *request, const struct place *p)
 		json_object_object_add(request, "lun", json_object_new_int(p->lun));
 }
 
-/* ---- attach-to ---------------------------------------------------------------------------------
- */
+/* ---- attach-to ------------------------------------------------------------------------------ */
 
 static const char attach_help[] =
 	"Usage: partita disk attach-to MACHINE FILE [OPTION]...\n"
@@ -209,8 +208,7 @@ int cli_disk_attach_to(int argc, char **argv)
 	return status;
 }
 
-/* ---- detach-from -------------------------------------------------------------------------------
- */
+/* ---- detach-from ---------------------------------------------------------------------------- */
 
 static const char detach_help[] =
 	"Usage: partita disk detach-from MACHINE FILE\n"

@@ -69,8 +69,7 @@ static bool take_option(void *ctx, int code, const char *value)
 	}
 }
 
-/* ---- Through virtdisk.h -----------------------------------------------------------------------
- */
+/* ---- Through virtdisk.h --------------------------------------------------------------------- */
 
 static const struct {
 	DWORD code;
@@ -203,8 +202,7 @@ static int delete (struct arguments *a)
 	return code ? explain(a->path, code) : 0;
 }
 
-/* ---- The set's file ---------------------------------------------------------------------------
- */
+/* ---- The set's file ------------------------------------------------------------------------- */
 
 /* Only what is a VHDX disk, with all its parents, can be a set's. */
 static int new_set(struct arguments *a)
@@ -269,8 +267,7 @@ static int list(struct arguments *a)
 	return 0;
 }
 
-/* ---- The command ------------------------------------------------------------------------------
- */
+/* ---- The command ---------------------------------------------------------------------------- */
 
 static const struct verb {
 	const char *word, *arguments;

@@ -45,8 +45,7 @@ struct disk_mirror {
 	int err; /* the first */
 };
 
-/* ---- Ranges -----------------------------------------------------------------------------------
- */
+/* ---- Ranges --------------------------------------------------------------------------------- */
 
 static bool overlap(const struct range *r, uint64_t begin, uint64_t end)
 {
@@ -75,8 +74,7 @@ static void give_back(struct disk_mirror *m, const void *holder)
 	pthread_mutex_unlock(&m->lock);
 }
 
-/* ---- State ------------------------------------------------------------------------------------
- */
+/* ---- State ---------------------------------------------------------------------------------- */
 
 static void become(struct disk_mirror *m, enum disk_mirror_state state, int err)
 {
@@ -113,8 +111,7 @@ enum disk_mirror_state disk_mirror_wait(struct disk_mirror *m)
 	return state;
 }
 
-/* ---- Changes of the source --------------------------------------------------------------------
- */
+/* ---- Changes of the source ------------------------------------------------------------------ */
 
 static int before(struct disk_watcher *w, const struct disk_request *r)
 {
@@ -170,8 +167,7 @@ static void resized(struct disk_watcher *w, uint64_t size)
 		become(m, DISK_MIRROR_FAILED, err);
 }
 
-/* ---- The copy ---------------------------------------------------------------------------------
- */
+/* ---- The copy ------------------------------------------------------------------------------- */
 
 /* Announce what is going to be read. */
 static void begin_piece(struct disk_mirror *m, uint64_t begin, uint64_t end)
@@ -271,8 +267,7 @@ static void *copy_thread(void *ctx)
 	return NULL;
 }
 
-/* ---- From start to stop -----------------------------------------------------------------------
- */
+/* ---- From start to stop --------------------------------------------------------------------- */
 
 static void mirror_free(struct disk_mirror *m)
 {

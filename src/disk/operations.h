@@ -16,8 +16,7 @@
 #define DISK_PARALLEL_MAX     64
 #define DISK_PARALLEL_DEFAULT 8
 
-/* ---- Convert ----------------------------------------------------------------------------------
- */
+/* ---- Convert -------------------------------------------------------------------------------- */
 
 struct disk_convert {
 	/*
@@ -39,8 +38,7 @@ int disk_convert(struct disk_engine *e, struct disk *source, const char *path,
 	const struct disk_convert *convert, struct disk_progress *progress,
 	struct disk_problem *problem);
 
-/* ---- Merge ------------------------------------------------------------------------------------
- */
+/* ---- Merge ---------------------------------------------------------------------------------- */
 
 struct disk_merge {
 	unsigned from;	 /* the child that is merged, counted from the leaf (0) */
@@ -56,14 +54,13 @@ struct disk_merge {
  * may write to the chain meanwhile.
  *
  * At any moment, also after a power cut, the chain reads as before. After success (of the whole
- * disk) everything is durable in @into, which has the child's size, and the images below it can
- * go; what stands on @from can be given @into as its parent (disk_set_parent()).
+ * disk) everything is durable in @into, which has the child's size, and the images that were
+ * merged can go; what stands on @from can be given @into as its parent (disk_set_parent()).
  */
 int disk_merge(struct disk_engine *e, struct disk *leaf, const struct disk_merge *merge,
 	struct disk_progress *progress, struct disk_problem *problem);
 
-/* ---- Mirror -----------------------------------------------------------------------------------
- */
+/* ---- Mirror --------------------------------------------------------------------------------- */
 
 struct disk_mirror;
 
@@ -94,8 +91,7 @@ enum disk_mirror_state disk_mirror_wait(struct disk_mirror *m);
  */
 int disk_mirror_stop(struct disk_mirror *m);
 
-/* ---- Compare ----------------------------------------------------------------------------------
- */
+/* ---- Compare -------------------------------------------------------------------------------- */
 
 struct disk_compare {
 	bool same_size; /* disks of different sizes differ; else the longer may end in zeros */

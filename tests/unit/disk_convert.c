@@ -366,8 +366,7 @@ static void test_metadata_goes_along(void **state)
 	image_close(d);
 }
 
-/* ---- Comparing --------------------------------------------------------------------------------
- */
+/* ---- Comparing ------------------------------------------------------------------------------ */
 
 static void put_byte(struct images *i, const char *name, uint64_t at)
 {

@@ -172,8 +172,7 @@ static void test_part_vhdx(void **state)
 	part(*state, DISK_FORMAT_VHDX);
 }
 
-/* ---- Sizes ------------------------------------------------------------------------------------
- */
+/* ---- Sizes ---------------------------------------------------------------------------------- */
 
 static void resize(struct images *i, const char *name, uint64_t size)
 {
@@ -212,8 +211,7 @@ static void test_child_of_another_size(void **state)
 	}
 }
 
-/* ---- What is refused --------------------------------------------------------------------------
- */
+/* ---- What is refused ------------------------------------------------------------------------ */
 
 static int try_merge(struct images *i, unsigned flags, struct disk_merge m)
 {
@@ -247,8 +245,7 @@ static void test_refused(void **state)
 	free_chain(&c);
 }
 
-/* ---- In the middle ----------------------------------------------------------------------------
- */
+/* ---- In the middle -------------------------------------------------------------------------- */
 
 /* Cancels, and copies the chain's files as a killed process would leave them, at a write. */
 struct interruption {

@@ -103,8 +103,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* ---- Bytes ------------------------------------------------------------------------------------
- */
+/* ---- Bytes ---------------------------------------------------------------------------------- */
 
 /* The engine's io_uring may interrupt this thread's calls: both of these go on. */
 static void put(struct peer *p, const void *data, size_t length)
@@ -293,8 +292,7 @@ static void assert_bytes(struct peer *p, uint8_t byte, uint64_t offset, uint32_t
 	free(data);
 }
 
-/* ---- Haggling ---------------------------------------------------------------------------------
- */
+/* ---- Haggling ------------------------------------------------------------------------------- */
 
 static void test_go_tells_size_flags_and_block_sizes(void **state)
 {
@@ -526,8 +524,7 @@ static void test_leaving_anywhere_is_no_trouble(void **state)
 	assert_int_equal(part(p), 0);
 }
 
-/* ---- Transmission -----------------------------------------------------------------------------
- */
+/* ---- Transmission --------------------------------------------------------------------------- */
 
 static void begin(struct peer *p)
 {
@@ -699,8 +696,7 @@ static void test_block_status_tells_data_from_holes(void **state)
 	assert_int_equal(be32toh(status.descriptors[0].length), MIB);
 }
 
-/* ---- Many at once -----------------------------------------------------------------------------
- */
+/* ---- Many at once --------------------------------------------------------------------------- */
 
 #define CROWD 2000
 

@@ -162,8 +162,7 @@ static void assert_zero_on_disk(size_t n, uint64_t offset)
 	free(got);
 }
 
-/* ---- What it is -------------------------------------------------------------------------------
- */
+/* ---- What it is ----------------------------------------------------------------------------- */
 
 static void test_inquiry(void **state)
 {
@@ -268,8 +267,7 @@ static void test_unknown(void **state)
 	assert_int_equal(f->data[2], 0);
 }
 
-/* ---- Moving data --------------------------------------------------------------------------------
- */
+/* ---- Moving data ---------------------------------------------------------------------------- */
 
 static void test_read_write(void **state)
 {
@@ -423,8 +421,7 @@ static void test_verify(void **state)
 	assert_sense(SCSI_KEY_ILLEGAL_REQUEST, SCSI_LBA_OUT_OF_RANGE);
 }
 
-/* ---- Modes --------------------------------------------------------------------------------------
- */
+/* ---- Modes ---------------------------------------------------------------------------------- */
 
 static void test_mode(void **state)
 {
@@ -455,8 +452,7 @@ static void test_mode(void **state)
 	assert_sense(SCSI_KEY_ILLEGAL_REQUEST, SCSI_INVALID_FIELD_IN_CDB);
 }
 
-/* ---- Reservations -------------------------------------------------------------------------------
- */
+/* ---- Reservations --------------------------------------------------------------------------- */
 
 static uint8_t reserve(uint64_t nexus, uint8_t action, uint8_t type, uint64_t key, uint64_t new_key)
 {
@@ -561,8 +557,7 @@ static void test_reserve_6(void **state)
 	assert_int_equal(read_as(2), SCSI_GOOD);
 }
 
-/* ---- DVD ----------------------------------------------------------------------------------------
- */
+/* ---- DVD ------------------------------------------------------------------------------------ */
 
 static void test_dvd(void **state)
 {
