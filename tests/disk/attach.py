@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -216,9 +217,11 @@ def _(context):
     context.raw("new.raw", 8 * MIB, (0, MIB), (5 * MIB, 3 * MIB))
     context.path("run").mkdir(mode=0o700)
     context.folder.chmod(0o755)
+    # Where the program was built may be closed to others.
+    program = shutil.copy(context.partita, context.path("partita"))
     for path in (context.folder, *context.folder.iterdir()):
         os.chown(path, 65534, 65534)
-    context.run("unshare", "--mount", "sh", "-c", UNPRIVILEGED, context.partita)
+    context.run("unshare", "--mount", "sh", "-c", UNPRIVILEGED, program)
     context.check(context.path("before.raw").read_bytes() == bytes(8 * MIB), "it was not empty")
     context.check(context.contents("disk.vhdx", 8 * MIB) == context.path("new.raw").read_bytes(),
                   "the image does not have what was written to the file")
