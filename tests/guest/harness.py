@@ -222,7 +222,8 @@ class Context:
         job_file.write_text(job)
         initrd = self.folder / "root-initrd"
         tool("scripts/guest/initramfs", initrd, ROOT / "scripts/guest/init.root",
-             f"job={job_file}", *self.modules(kernel, "sd_mod", "hv_storvsc", "ext4", *modules))
+             f"job={job_file}", *self.modules(kernel, "sd_mod", "hv_storvsc", "crc32c_generic", "ext4",
+                           *modules))
         return ["--kernel", self.kernel(kernel), "--initrd", initrd]
 
     def disk(self, name, *arguments):
