@@ -21,10 +21,10 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#define DETACH		"detach\n"
-#define CLIENT_SECONDS	5    /* for who connects to say what he wants */
-#define CLOSE_WAIT_MS	500  /* for a file that is being closed just now */
-#define RELEASE_WAIT_MS 5000 /* for the kernel to close the file behind the device */
+#define DETACH	       "detach\n"
+#define CLIENT_SECONDS 5 /* for who connects to say what he wants */
+/* For what the kernel ends some time after close(2) and umount(2) returned. */
+#define SETTLE_MS 5000
 
 struct disk_attach {
 	struct disk *disk;
@@ -56,14 +56,14 @@ static int detach(struct disk_attach *a, struct disk_problem *problem)
 {
 	int err = 0, lost;
 
-	if (attach_fuse_wait_closed(a->fuse, a->device ? 1 : 0, CLOSE_WAIT_MS))
+	if (attach_fuse_wait_closed(a->fuse, a->device ? 1 : 0, SETTLE_MS))
 		return disk_problem_say(
 			problem, a->file, -EBUSY, "open in another program; end that first");
 	if (a->device)
-		err = attach_loop_remove(a->device, a->file, problem);
+		err = attach_loop_remove(a->device, a->file, SETTLE_MS, problem);
 	if (err == -EBUSY)
 		return err;
-	attach_fuse_wait_closed(a->fuse, 0, RELEASE_WAIT_MS);
+	attach_fuse_wait_closed(a->fuse, 0, SETTLE_MS);
 	lost = attach_fuse_stop(a->fuse);
 	a->fuse = NULL;
 	if (lost)
@@ -191,7 +191,8 @@ static int add_device(struct disk_attach *a, struct disk_problem *problem)
 static void attach_free(struct disk_attach *a)
 {
 	/* Without its device there is nothing left that others should know of. */
-	if (a->device && !a->ended && attach_loop_remove(a->device, a->file, NULL) == 0) {
+	if (a->device && !a->ended &&
+		attach_loop_remove(a->device, a->file, SETTLE_MS, NULL) == 0) {
 		free(a->device);
 		a->device = NULL;
 	}

@@ -20,9 +20,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define NAME_LENGTH   64 /* of an entry */
-#define NAME_ATTEMPTS 1000
-#define BACKLOG	      8
+#define NAME_LENGTH	64 /* of an entry */
+#define NAME_ATTEMPTS	1000
+#define BACKLOG		8
+#define CLAIMED_WAIT_MS 500 /* for a file system that was unmounted just now: looking is quick */
 
 static const char *const fixed_names[] = {"image", "device", "access", "disk", "control"};
 
@@ -265,7 +266,8 @@ static bool clean_up(const char *path, const struct disk_attached *a)
 {
 	struct disk_problem problem = {0};
 
-	if (a->device && attach_loop_remove(a->device, a->file, &problem) == -EBUSY)
+	if (a->device &&
+		attach_loop_remove(a->device, a->file, CLAIMED_WAIT_MS, &problem) == -EBUSY)
 		return false;
 	attach_fuse_unmount(a->file);
 	attach_entry_remove(path);

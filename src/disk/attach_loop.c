@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <linux/loop.h>
 #include <stdio.h>
@@ -22,6 +23,12 @@
 
 #define CREATE_ATTEMPTS 64   /* others take free devices too */
 #define GONE_WAIT_MS	5000 /* for who looks at the device just now, such as udev */
+#define PAUSE_MS	10   /* between two looks */
+
+static void pause_ms(unsigned ms)
+{
+	nanosleep(&(struct timespec){.tv_nsec = ms * 1000000L}, NULL);
+}
 
 /* ---- Mounts -----------------------------------------------------------------------------------
  */
@@ -95,12 +102,17 @@ static bool has_id(const struct mount_row *row, const void *ctx)
 	return row->id == *(const unsigned *)ctx;
 }
 
-/* From the device, or from a partition: /dev/loop3p1. */
+/* Whether @name, of @length bytes, is the device or a partition: /dev/loop3p1. */
+static bool is_device_or_partition(const char *name, size_t length, const char *device)
+{
+	const size_t n = strlen(device);
+
+	return length >= n && memcmp(name, device, n) == 0 && (length == n || name[n] == 'p');
+}
+
 static bool is_from(const struct mount_row *row, const void *ctx)
 {
-	const size_t n = strlen(ctx);
-
-	return strncmp(row->source, ctx, n) == 0 && (!row->source[n] || row->source[n] == 'p');
+	return is_device_or_partition(row->source, strlen(row->source), ctx);
 }
 
 /* ---- Which device -----------------------------------------------------------------------------
@@ -229,18 +241,77 @@ int attach_loop_create(const char *path, uint32_t sector, const struct disk_atta
 /* ---- Giving it up -----------------------------------------------------------------------------
  */
 
-static int in_use(const char *device, struct disk_problem *problem)
+/* What holds the device or a partition of it in the block layer: "dm-0". NULL: nothing. */
+static char *find_holder(const char *device)
+{
+	const char *name = strrchr(device, '/') + 1;
+	char pattern[128], *found = NULL;
+	glob_t holders;
+
+	snprintf(pattern, sizeof(pattern), "/sys/block/%s/{,%sp*/}holders/*", name, name);
+	if (glob(pattern, GLOB_BRACE, NULL, &holders) == 0)
+		found = strdup(strrchr(holders.gl_pathv[0], '/') + 1);
+	globfree(&holders);
+	return found;
+}
+
+static bool is_swap(const char *device)
+{
+	FILE *swaps = fopen("/proc/swaps", "re");
+	char *line = NULL;
+	bool found = false;
+	size_t room = 0;
+
+	while (swaps && !found && getline(&line, &room, swaps) > 0)
+		found = is_device_or_partition(line, strcspn(line, " \t"), device);
+	free(line);
+	if (swaps)
+		fclose(swaps);
+	return found;
+}
+
+/* Whether it can be seen who claims the device; the problem says who. */
+static bool is_seen_in_use(const char *device, struct disk_problem *problem)
 {
 	char *point = find_mount(is_from, device, false);
+	char *holder = point ? NULL : find_holder(device);
+	const bool swap = !point && !holder && is_swap(device);
 
 	if (point)
 		disk_problem_say(problem, device, -EBUSY, "mounted on %s; unmount it first", point);
-	else
+	else if (holder)
+		disk_problem_say(problem, device, -EBUSY, "part of %s; end that first", holder);
+	else if (swap)
 		disk_problem_say(problem, device, -EBUSY,
-			"in use, as swap space, by device mapper or in a container; end that "
-			"first");
+			"in use as swap space; end that with swapoff first");
 	free(point);
-	return -EBUSY;
+	free(holder);
+	return swap || point || holder;
+}
+
+/*
+ * Claim the device, as mounting and the like claim it or its partitions. A file system lets go only
+ * some time after umount(8) where somebody looks at it just then, or a new mount namespace has a
+ * copy of the mount: who claims the device unseen is waited for. The descriptor, or a negative
+ * errno, noted.
+ */
+static int claim(const char *device, unsigned wait_ms, struct disk_problem *problem)
+{
+	for (unsigned waited = 0;; waited += PAUSE_MS) {
+		int fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC), err = fd < 0 ? -errno : 0;
+
+		if (!err)
+			return fd;
+		if (err != -EBUSY)
+			return disk_problem_say(problem, device, err, "%s", strerror(-err));
+		if (is_seen_in_use(device, problem))
+			return -EBUSY;
+		if (waited >= wait_ms)
+			return disk_problem_say(problem, device, -EBUSY,
+				"in use, though not mounted here, by a container perhaps; end that "
+				"first");
+		pause_ms(PAUSE_MS);
+	}
 }
 
 /*
@@ -249,14 +320,13 @@ static int in_use(const char *device, struct disk_problem *problem)
  */
 static int wait_until_gone(const char *device, const char *path, struct disk_problem *problem)
 {
-	const struct timespec pause = {.tv_nsec = 10000000};
 	struct loop_info64 info;
 	int fd, err = -EBUSY;
 
-	for (int waited = 0; waited < GONE_WAIT_MS; waited += 10) {
+	for (int waited = 0; waited < GONE_WAIT_MS; waited += PAUSE_MS) {
 		if (!is_ours(device, path))
 			return 0;
-		nanosleep(&pause, NULL);
+		pause_ms(PAUSE_MS);
 	}
 	fd = open(device, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0 && ioctl(fd, LOOP_GET_STATUS64, &info) == 0 && is_ours(device, path)) {
@@ -272,19 +342,17 @@ static int wait_until_gone(const char *device, const char *path, struct disk_pro
 		   : 0;
 }
 
-int attach_loop_remove(const char *device, const char *path, struct disk_problem *problem)
+int attach_loop_remove(
+	const char *device, const char *path, unsigned wait_ms, struct disk_problem *problem)
 {
 	int fd, lost, err;
 
 	if (!is_ours(device, path))
 		return 0;
-	/* Mounting and the like claim a device or its partitions; so does this, until it is gone.
-	 */
-	fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC);
+	/* Nobody else comes to use it until it is gone. */
+	fd = claim(device, wait_ms, problem);
 	if (fd < 0)
-		return errno == EBUSY
-			       ? in_use(device, problem)
-			       : disk_problem_say(problem, device, -errno, "%s", strerror(errno));
+		return fd;
 	lost = fsync(fd) ? -errno : 0;
 	err = ioctl(fd, LOOP_CLR_FD) && errno != ENXIO ? -errno : 0;
 	close(fd);

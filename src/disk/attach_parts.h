@@ -41,10 +41,12 @@ int attach_loop_create(const char *path, uint32_t sector, const struct disk_atta
 	char **device, struct disk_problem *problem);
 /*
  * attach_loop_remove - flush the device, give it up, wait until it is gone. -EBUSY, noted: somebody
- * uses it, and it stays. Any other error: it is gone, but what was written to it last is lost.
+ * uses it, and it stays; who does so unseen, as the rest of an unmounted file system may, gets
+ * @wait_ms to end that. Any other error: it is gone, but what was written to it last is lost.
  * Where @device is no more a loop device on @path, there is nothing to do.
  */
-int attach_loop_remove(const char *device, const char *path, struct disk_problem *problem);
+int attach_loop_remove(
+	const char *device, const char *path, unsigned wait_ms, struct disk_problem *problem);
 /* attach_loop_resized - have the device take on the file's size. */
 int attach_loop_resized(const char *device);
 /*

@@ -175,8 +175,8 @@ for kind_ in ("raw", "dynamic VHD", "dynamic VHDX", "differencing VHDX"):
                 await_true(lambda: attached(context)[0]["process"] is None, "the process's end")
                 context.refused("detach", image, words=["killed", "unmount it"])
                 context.run("umount", point)
-            # Whoever looks next cleans up.
-            context.check(attached(context) == [], "it is still there")
+            # Whoever looks next cleans up, as soon as the file system has let go.
+            await_true(lambda: attached(context) == [], "the cleaning up")
         with attach(context, image, "--device") as device:
             with mount(context, device) as point:
                 for number in range(flushed):
@@ -188,8 +188,31 @@ for kind_ in ("raw", "dynamic VHD", "dynamic VHDX", "differencing VHDX"):
         context.disk("check", image)
 
 
+@test("attach: an unmounted file system gets the time to let go")
+def _(context):
+    context.disk("create", "disk.vhdx", "--size", "64M")
+    with attach(context, "disk.vhdx", "--device") as device:
+        context.run("mkfs.ext4", "-q", device)
+        with mount(context, device):
+            # A mount namespace has a copy of each mount.
+            holder = subprocess.Popen(["unshare", "--mount", "sh", "-c", "echo; exec sleep 600"],
+                                      stdout=subprocess.PIPE)
+            holder.stdout.readline()
+        try:
+            detaching = context.start("detach", "disk.vhdx")
+            time.sleep(0.3)
+        finally:
+            holder.kill()
+            holder.communicate()
+        errors = detaching.communicate(timeout=60 * SLOWNESS)[1]
+        context.check(detaching.returncode == 0, f"it is not detached: {errors}")
+        context.check(attached(context) == [], "still attached")
+
+
 UNPRIVILEGED = """
 set -e
+# The copies of other tests' mounts would keep their devices.
+grep -o '/[^ ]*/partita-disk-[^ ]*' /proc/self/mounts | xargs -r umount --lazy
 # The host's own node may be root's alone; this is what distributions have.
 mknod fuse c 10 229
 chmod 666 fuse
