@@ -25,6 +25,7 @@ static const struct cli_command commands[] = {
 	{"detach", "end that", cli_disk_detach},
 	{"attach-to", "give a machine that runs another disk", cli_disk_attach_to},
 	{"detach-from", "take a disk away from a machine that runs", cli_disk_detach_from},
+	{"resize-in", "give a disk of a machine that runs another size", cli_disk_resize_in},
 	{"serve", "let NBD clients use a disk", cli_disk_serve},
 	{0},
 };

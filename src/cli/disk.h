@@ -28,6 +28,7 @@ int cli_disk_merge(int argc, char **argv);
 int cli_disk_metadata(int argc, char **argv);
 int cli_disk_mirror(int argc, char **argv);
 int cli_disk_resize(int argc, char **argv);
+int cli_disk_resize_in(int argc, char **argv);
 int cli_disk_serve(int argc, char **argv);
 int cli_disk_set(int argc, char **argv);
 int cli_disk_snapshot(int argc, char **argv);
@@ -97,6 +98,8 @@ bool cli_parse_option_bytes(const char *option, const char *text, uint64_t *byte
 bool cli_parse_block_size(const char *option, const char *text, uint32_t *bytes);
 bool cli_parse_parallel(const char *option, const char *text, unsigned *n);
 bool cli_parse_guid(const char *option, const char *text, GUID *id);
+/* "10G", or with *@more "+5G". */
+bool cli_parse_new_size(const char *text, uint64_t *bytes, bool *more);
 
 /* Where *@format is DISK_FORMAT_ANY, the one that the ending of a new file's name asks for. */
 bool cli_settle_format(const char *path, enum disk_format *format);

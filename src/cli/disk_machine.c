@@ -1,6 +1,6 @@
 /*
- * disk_machine.c - partita disk attach-to and detach-from: disks of a machine that runs. See
- * partita-disk(1).
+ * disk_machine.c - partita disk attach-to, detach-from and resize-in: disks of a machine that runs.
+ * See partita-disk(1).
  *
  * The machine may open no files, so they are opened here, the image and all its parents, and
  * passed.
@@ -19,10 +19,10 @@
 #include "worker/control.h"
 #include "worker/worker.h"
 
-enum option_code { OPT_READ_ONLY = CLI_OPTION, OPT_DVD, OPT_CONTROLLER, OPT_LUN };
+enum option_code { OPT_READ_ONLY = CLI_OPTION, OPT_DVD, OPT_FORCE, OPT_CONTROLLER, OPT_LUN };
 
 struct place {
-	bool read_only, dvd;
+	bool read_only, dvd, force;
 	int controller, lun; /* -1: not given */
 };
 
@@ -49,6 +49,9 @@ static bool take_option(void *ctx, int code, const char *value)
 	case OPT_DVD:
 		p->dvd = true;
 		return true;
+	case OPT_FORCE:
+		p->force = true;
+		return true;
 	case OPT_CONTROLLER:
 		return take_number("--controller", value, WORKER_CONTROLLERS, &p->controller);
 	default:
@@ -56,12 +59,27 @@ static bool take_option(void *ctx, int code, const char *value)
 	}
 }
 
-static void add_place(struct json_object *request, const struct place *p)
+/* A request about the disk in @file (NULL: at the place), to be put. */
+static struct json_object *make_request(
+	const char *command, const struct place *p, const char *file)
 {
+	struct json_object *request = json_object_new_object();
+
+	json_object_object_add(request, "command", json_object_new_string(command));
+	if (file) {
+		/* The file may be gone from its place, and the machine still have it. */
+		char *path = realpath(file, NULL);
+
+		json_object_object_add(request, "path", json_object_new_string(path ? path : file));
+		free(path);
+	}
 	if (p->controller >= 0)
 		json_object_object_add(request, "controller", json_object_new_int(p->controller));
 	if (p->lun >= 0)
 		json_object_object_add(request, "lun", json_object_new_int(p->lun));
+	if (p->force)
+		json_object_object_add(request, "force", json_object_new_boolean(true));
+	return request;
 }
 
 /* ---- attach-to ------------------------------------------------------------------------------ */
@@ -74,6 +92,7 @@ static const char attach_help[] =
 	"  --read-only     the guest cannot write to it\n"
 	"  --dvd           an ISO image, in a DVD drive: the one at the LUN that is given, or a "
 	"new one\n"
+	"  --force         change the medium although the guest has locked the drive\n"
 	"  --controller N  of the machine's SCSI controllers, 0 to 3 (default 0)\n"
 	"  --lun N         0 to 63; by default the first that is free\n"
 	"  --help          this help\n";
@@ -81,6 +100,7 @@ static const char attach_help[] =
 static const struct option attach_options[] = {
 	{"read-only", no_argument, NULL, OPT_READ_ONLY},
 	{"dvd", no_argument, NULL, OPT_DVD},
+	{"force", no_argument, NULL, OPT_FORCE},
 	{"controller", required_argument, NULL, OPT_CONTROLLER},
 	{"lun", required_argument, NULL, OPT_LUN},
 	{0},
@@ -185,13 +205,11 @@ int cli_disk_attach_to(int argc, char **argv)
 	chain.paths = json_object_new_array();
 	if (find_chain(&chain, path, place.dvd) &&
 		open_chain(&chain, !place.read_only && !place.dvd)) {
-		request = json_object_new_object();
-		json_object_object_add(request, "command", json_object_new_string("attach-disk"));
+		request = make_request("attach-disk", &place, NULL);
 		json_object_object_add(request, "paths", json_object_get(chain.paths));
 		json_object_object_add(request, "dvd", json_object_new_boolean(place.dvd));
 		json_object_object_add(
 			request, "read-only", json_object_new_boolean(place.read_only));
-		add_place(request, &place);
 		reply = cli_machine_ask(argv[optind], request, chain.fds, chain.n);
 		json_object_put(request);
 	}
@@ -211,18 +229,20 @@ int cli_disk_attach_to(int argc, char **argv)
 /* ---- detach-from ---------------------------------------------------------------------------- */
 
 static const char detach_help[] =
-	"Usage: partita disk detach-from MACHINE FILE\n"
-	"       partita disk detach-from MACHINE --lun N [--controller N]\n"
+	"Usage: partita disk detach-from MACHINE FILE [--force]\n"
+	"       partita disk detach-from MACHINE --lun N [--controller N] [--force]\n"
 	"\n"
 	"Take a disk away from a machine that runs, or the medium out of its DVD drive. What the "
 	"guest\n"
 	"wrote is durable when this returns.\n"
 	"\n"
+	"  --force         take the medium out although the guest has locked the drive\n"
 	"  --controller N  of the machine's SCSI controllers, 0 to 3 (default 0)\n"
 	"  --lun N         instead of the file: 0 to 63\n"
 	"  --help          this help\n";
 
 static const struct option detach_options[] = {
+	{"force", no_argument, NULL, OPT_FORCE},
 	{"controller", required_argument, NULL, OPT_CONTROLLER},
 	{"lun", required_argument, NULL, OPT_LUN},
 	{0},
@@ -238,33 +258,101 @@ static const struct cli_syntax detach_syntax = {
 	.take = take_option,
 };
 
+/* Either a file or a LUN names the disk. */
+static bool is_named_once(bool has_file, const struct place *place)
+{
+	if (has_file != (place->lun >= 0))
+		return true;
+	log_error("give either the disk's file or --lun");
+	return false;
+}
+
 int cli_disk_detach_from(int argc, char **argv)
 {
 	struct place place = {.controller = -1, .lun = -1};
 	int status = cli_options(&detach_syntax, argc, argv, &place);
 	bool has_file = argc - optind == 2;
 	struct json_object *request, *reply;
-	char *path = NULL;
 
 	if (status != CLI_GO_ON)
 		return status;
-	if (has_file == (place.lun >= 0)) {
-		log_error("give either the disk's file or --lun");
+	if (!is_named_once(has_file, &place))
 		return CLI_USAGE_ERROR;
-	}
-	request = json_object_new_object();
-	json_object_object_add(request, "command", json_object_new_string("detach-disk"));
-	if (has_file) {
-		/* The file may be gone from its place, and the machine still have it. */
-		path = realpath(argv[optind + 1], NULL);
-		json_object_object_add(
-			request, "path", json_object_new_string(path ? path : argv[optind + 1]));
-	}
-	add_place(request, &place);
+	request = make_request("detach-disk", &place, has_file ? argv[optind + 1] : NULL);
 	reply = cli_machine_ask(argv[optind], request, NULL, 0);
 	status = reply ? 0 : CLI_FAILURE;
 	json_object_put(reply);
 	json_object_put(request);
-	free(path);
+	return status;
+}
+
+/* ---- resize-in ------------------------------------------------------------------------------ */
+
+static const char resize_help[] =
+	"Usage: partita disk resize-in MACHINE FILE SIZE\n"
+	"       partita disk resize-in MACHINE SIZE --lun N [--controller N]\n"
+	"\n"
+	"Give a disk of a machine that runs another size, such as 20G, or one that is larger by "
+	"so\n"
+	"much, such as +5G; its guest is told. What is new reads as zeros. A disk that shrinks "
+	"keeps\n"
+	"all data that it holds, or is left as it is.\n"
+	"\n"
+	"  --controller N  of the machine's SCSI controllers, 0 to 3 (default 0)\n"
+	"  --lun N         instead of the file: 0 to 63\n"
+	"  --help          this help\n";
+
+static const struct option resize_options[] = {
+	{"controller", required_argument, NULL, OPT_CONTROLLER},
+	{"lun", required_argument, NULL, OPT_LUN},
+	{0},
+};
+
+static const struct cli_syntax resize_syntax = {
+	.command = "disk resize-in",
+	.help = resize_help,
+	.options = resize_options,
+	.min = 2,
+	.max = 3,
+	.arguments = "MACHINE, FILE and SIZE",
+	.take = take_option,
+};
+
+static bool add_size(struct json_object *request, const char *text)
+{
+	uint64_t bytes;
+	bool more;
+
+	if (!cli_parse_new_size(text, &bytes, &more))
+		return false;
+	json_object_object_add(request, "size", json_object_new_uint64(bytes));
+	json_object_object_add(request, "more", json_object_new_boolean(more));
+	return true;
+}
+
+int cli_disk_resize_in(int argc, char **argv)
+{
+	struct place place = {.controller = -1, .lun = -1};
+	int status = cli_options(&resize_syntax, argc, argv, &place);
+	bool has_file = argc - optind == 3;
+	struct json_object *request, *reply = NULL, *before, *size;
+	char was[CLI_SIZE_TEXT], is[CLI_SIZE_TEXT];
+
+	if (status != CLI_GO_ON)
+		return status;
+	if (!is_named_once(has_file, &place))
+		return CLI_USAGE_ERROR;
+	request = make_request("resize-disk", &place, has_file ? argv[optind + 1] : NULL);
+	status = CLI_USAGE_ERROR;
+	if (add_size(request, argv[argc - 1])) {
+		reply = cli_machine_ask(argv[optind], request, NULL, 0);
+		status = reply ? 0 : CLI_FAILURE;
+	}
+	if (reply && json_object_object_get_ex(reply, "before", &before) &&
+		json_object_object_get_ex(reply, "size", &size))
+		printf("from %s to %s\n", cli_exact_size(json_object_get_uint64(before), was),
+			cli_exact_size(json_object_get_uint64(size), is));
+	json_object_put(reply);
+	json_object_put(request);
 	return status;
 }

@@ -51,15 +51,6 @@ static bool take(void *ctx, int code, const char *value)
 	}
 }
 
-static bool parse_size(struct arguments *a, const char *text)
-{
-	a->more = *text == '+';
-	if (!cli_parse_bytes(text + a->more, &a->bytes) && a->bytes)
-		return true;
-	log_error("%s: give a size such as 10G, 512M or 1.5T, or a growth such as +5G", text);
-	return false;
-}
-
 /* The new size in bytes; 0: said why there is none. */
 static uint64_t new_size(struct disk *d, const struct arguments *a)
 {
@@ -125,7 +116,7 @@ int cli_disk_resize(int argc, char **argv)
 		log_error("disk resize: give either a SIZE or --minimum");
 		return CLI_USAGE_ERROR;
 	}
-	if (!a.minimum && !parse_size(&a, argv[optind + 1]))
+	if (!a.minimum && !cli_parse_new_size(argv[optind + 1], &a.bytes, &a.more))
 		return CLI_USAGE_ERROR;
 	if (!cli_job_begin(&job, NULL))
 		return CLI_FAILURE;

@@ -72,6 +72,15 @@ const char *cli_kind_name(enum disk_kind kind)
 	return kind == DISK_FIXED ? "fixed" : kind == DISK_DYNAMIC ? "dynamic" : "differencing";
 }
 
+bool cli_parse_new_size(const char *text, uint64_t *bytes, bool *more)
+{
+	*more = *text == '+';
+	if (!cli_parse_bytes(text + *more, bytes) && *bytes)
+		return true;
+	log_error("%s: give a size such as 10G, 512M or 1.5T, or a growth such as +5G", text);
+	return false;
+}
+
 bool cli_parse_sector(const char *option, const char *text, uint32_t *bytes)
 {
 	uint64_t n;

@@ -33,7 +33,7 @@ struct client {
 struct control {
 	struct machine *machine;
 	struct loop_watch *watch;
-	struct loop_timer *patience; /* armed while no client more can be taken */
+	struct loop_timer *patience; /* armed while no client more can be taken: see rest() */
 	int fd;
 	unsigned n_clients;
 	struct client *clients[CLIENTS];
@@ -45,6 +45,7 @@ static const struct {
 } commands[] = {
 	{"attach-disk", disks_attach_request},
 	{"detach-disk", disks_detach_request},
+	{"resize-disk", disks_resize_request},
 	{"disks", disks_list_request},
 };
 
@@ -60,6 +61,19 @@ int control_error(struct control_request *r, const char *format, ...)
 	return -1;
 }
 
+/* No client more can be taken now: the others wait until one is done, or all had their chance. */
+static void rest(struct control *control)
+{
+	loop_watch_change(control->watch, 0);
+	loop_timer_arm(control->patience, loop_now() + PATIENCE, 0);
+}
+
+static void resume(struct control *control)
+{
+	loop_timer_disarm(control->patience);
+	loop_watch_change(control->watch, EPOLLIN);
+}
+
 static void client_destroy(struct client *c)
 {
 	struct control *control = c->control;
@@ -73,8 +87,7 @@ static void client_destroy(struct client *c)
 	loop_watch_destroy(c->watch);
 	close(c->fd);
 	free(c);
-	loop_timer_disarm(control->patience);
-	loop_watch_change(control->watch, EPOLLIN);
+	resume(control);
 }
 
 /* None of them was done since the last one came, and others wait perhaps: they had their chance. */
@@ -84,6 +97,7 @@ static void out_of_patience(void *ctx)
 
 	while (control->n_clients)
 		client_destroy(control->clients[0]);
+	resume(control);
 }
 
 static void run(struct control *control, struct control_request *r)
@@ -178,8 +192,12 @@ static void accept_ready(void *ctx, uint32_t events)
 	struct client *c;
 	int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* Who waits would wake the loop again and again while there is no descriptor. */
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			rest(control);
 		return;
+	}
 	c = calloc(1, sizeof(*c));
 	if (c)
 		c->watch = loop_watch_create(control->machine->loop, fd, EPOLLIN, client_ready, c);
@@ -191,10 +209,8 @@ static void accept_ready(void *ctx, uint32_t events)
 	c->control = control;
 	c->fd = fd;
 	control->clients[control->n_clients++] = c;
-	if (control->n_clients == CLIENTS) { /* the others wait until one is done */
-		loop_watch_change(control->watch, 0);
-		loop_timer_arm(control->patience, loop_now() + PATIENCE, 0);
-	}
+	if (control->n_clients == CLIENTS)
+		rest(control);
 }
 
 struct control *control_create(struct machine *m, int fd)

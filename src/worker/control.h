@@ -8,9 +8,14 @@
  *   {"command": "attach-disk", "paths": ["/d/child.avhdx", "/d/base.vhdx"], "dvd": false,
  *    "read-only": false, "controller": 0, "lun": 3}         descriptors: those of the paths
  *       reply {"controller": 0, "lun": 3}; without "lun" the next free one is taken. With "dvd", a
- *       medium is put into the drive at the LUN, or with a new drive where there is none
+ *       medium is put into the drive at the LUN, or with a new drive where there is none; with
+ *       "force": true although the guest has locked the drive
  *   {"command": "detach-disk", "path": "/d/child.avhdx"}    or "controller" and "lun"
- *       reply {"controller": 0, "lun": 3}; of a DVD drive it takes the medium out
+ *       reply {"controller": 0, "lun": 3}; of a DVD drive it takes the medium out, as above with
+ *       "force"
+ *   {"command": "resize-disk", "path": "/d/child.avhdx", "size": 4294967296}    bytes; or
+ *    "controller" and "lun"; with "more": true, so many more bytes than it has
+ *       reply {"before": 2147483648, "size": 4294967296}; never so small that data is lost
  *   {"command": "disks"}
  *       reply {"disks": [{"path": ..., "controller": ..., "lun": ..., "dvd": ...}, ...]}
  * A request that fails: {"error": "one line for people"}.
@@ -44,6 +49,7 @@ void control_destroy(struct control *c);
 /* disks.c: the commands about disks. */
 void disks_attach_request(struct machine *m, struct control_request *r);
 void disks_detach_request(struct machine *m, struct control_request *r);
+void disks_resize_request(struct machine *m, struct control_request *r);
 void disks_list_request(struct machine *m, struct control_request *r);
 
 #endif

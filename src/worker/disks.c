@@ -224,16 +224,22 @@ static int open_disk(struct machine *m, struct control_request *r, struct worker
 	return 0;
 }
 
-/* Puts a medium into a drive that is there. */
-static int insert(struct machine *m, struct control_request *r, const struct worker_disk *at)
+/*
+ * Puts a medium into a drive, or takes the old one out (@medium NULL), also out of a locked drive
+ * with "force". -EBUSY: replied that it is locked; @medium stays the caller's.
+ */
+static int change_medium(struct machine *m, struct control_request *r, const struct worker_disk *at)
 {
 	struct entry *e = &m->disks->entries[at->controller][at->lun];
 	struct disk *old, *before = e->disk;
-	int err = scsi_dvd_insert(e->unit, at->disk, false, &old);
 
-	if (err)
-		return control_error(r, "the guest has locked the drive at controller %u, LUN %u",
+	if (scsi_dvd_insert(e->unit, at->disk, flag(r, "force"), &old)) {
+		control_error(r,
+			"the guest has locked the drive at controller %u, LUN %u; --force changes "
+			"its medium all the same",
 			at->controller, at->lun);
+		return -EBUSY;
+	}
 	e->disk = at->disk;
 	let_go(m, before); /* which the guest may have ejected: then it is not @old */
 	storage_changed(m->disks->controllers[at->controller]);
@@ -275,15 +281,18 @@ void disks_attach_request(struct machine *m, struct control_request *r)
 	}
 	if (open_disk(m, r, &at))
 		return;
-	err = e->unit ? insert(m, r, &at) : attach(m, &at);
-	if (err) {
-		if (!json_object_object_length(r->reply))
+	if (e->unit) {
+		err = change_medium(m, r, &at);
+	} else {
+		err = attach(m, &at);
+		if (err)
 			control_error(
 				r, "cannot attach %s: %s", disk_path(at.disk), strerror(-err));
-		disk_close(at.disk);
-		return;
 	}
-	reply_place(r, at.controller, at.lun);
+	if (err)
+		disk_close(at.disk);
+	else
+		reply_place(r, at.controller, at.lun);
 }
 
 static struct entry *find_path(
@@ -299,59 +308,114 @@ static struct entry *find_path(
 	return NULL;
 }
 
-/* A DVD's medium is taken out; the drive stays. */
-static int eject(struct machine *m, struct control_request *r, unsigned controller, unsigned lun)
+/* The unit that a request names by its path, or by controller and LUN; NULL: replied. */
+static struct entry *find_unit(
+	struct machine *m, struct control_request *r, unsigned *controller, unsigned *lun)
 {
-	struct entry *e = &m->disks->entries[controller][lun];
-	struct disk *old, *before = e->disk;
-
-	if (scsi_dvd_insert(e->unit, NULL, false, &old))
-		return control_error(r, "the guest has locked the drive at controller %u, LUN %u",
-			controller, lun);
-	e->disk = NULL;
-	storage_changed(m->disks->controllers[controller]);
-	return let_go(m, before);
-}
-
-void disks_detach_request(struct machine *m, struct control_request *r)
-{
-	unsigned controller, lun;
 	struct json_object *path;
 	struct entry *e;
-	int err;
+	int c, l;
 
 	if (json_object_object_get_ex(r->json, "path", &path)) {
 		if (!json_object_is_type(path, json_type_string)) {
 			control_error(r, "the path is not a string");
-			return;
+			return NULL;
 		}
-		e = find_path(m, json_object_get_string(path), &controller, &lun);
-		if (!e) {
+		e = find_path(m, json_object_get_string(path), controller, lun);
+		if (!e)
 			control_error(
 				r, "the machine has no disk %s", json_object_get_string(path));
-			return;
-		}
-	} else {
-		int c = number(r, "controller", WORKER_CONTROLLERS),
-		    l = number(r, "lun", WORKER_LUNS);
-
-		if (c == -2 || l == -2)
-			return;
-		controller = c < 0 ? 0 : (unsigned)c;
-		lun = l < 0 ? WORKER_LUNS : (unsigned)l;
-		e = lun < WORKER_LUNS ? &m->disks->entries[controller][lun] : NULL;
-		if (!e || !e->unit) {
-			control_error(r, "the machine has no disk there");
-			return;
-		}
+		return e;
 	}
-	err = e->dvd ? eject(m, r, controller, lun) : detach(m, controller, lun);
+	c = number(r, "controller", WORKER_CONTROLLERS);
+	l = number(r, "lun", WORKER_LUNS);
+	if (c == -2 || l == -2)
+		return NULL;
+	*controller = c < 0 ? 0 : (unsigned)c;
+	*lun = l < 0 ? 0 : (unsigned)l;
+	e = &m->disks->entries[*controller][*lun];
+	if (l >= 0 && e->unit)
+		return e;
+	control_error(r, "the machine has no disk there");
+	return NULL;
+}
+
+void disks_detach_request(struct machine *m, struct control_request *r)
+{
+	struct worker_disk at = {0};
+	struct entry *e = find_unit(m, r, &at.controller, &at.lun);
+	int err;
+
+	if (!e)
+		return;
+	if (e->dvd) { /* the drive stays */
+		err = change_medium(m, r, &at);
+	} else {
+		err = detach(m, at.controller, at.lun);
+		if (err)
+			control_error(r,
+				"the disk was detached, but not all that the guest wrote reached "
+				"it: %s",
+				strerror(-err));
+	}
 	if (!err)
-		reply_place(r, controller, lun);
-	else if (!json_object_object_length(r->reply))
+		reply_place(r, at.controller, at.lun);
+}
+
+/* The size in bytes that a request wants of a disk that has @before; 0: replied. */
+static uint64_t wanted_size(struct control_request *r, uint64_t before)
+{
+	struct json_object *value;
+	uint64_t size;
+
+	if (!json_object_object_get_ex(r->json, "size", &value) ||
+		!json_object_is_type(value, json_type_int) || json_object_get_int64(value) <= 0) {
+		control_error(r, "the request names no size");
+		return 0;
+	}
+	size = json_object_get_uint64(value);
+	if (!flag(r, "more"))
+		return size;
+	if (size <= UINT64_MAX - before)
+		return size + before;
+	control_error(r, "no disk can be that large");
+	return 0;
+}
+
+/* The guest's commands wait meanwhile; the next one is told, and the guest has one sent soon. */
+void disks_resize_request(struct machine *m, struct control_request *r)
+{
+	struct disk_problem problem = {0};
+	unsigned controller, lun;
+	struct entry *e = find_unit(m, r, &controller, &lun);
+	uint64_t before, size;
+	int err;
+
+	if (!e)
+		return;
+	if (e->dvd) {
+		control_error(r, "a DVD has the size of its image");
+		return;
+	}
+	before = disk_size(e->disk);
+	size = wanted_size(r, before);
+	if (!size)
+		return;
+	err = disk_resize(e->disk, size, false, &problem);
+	if (err == -ENOTEMPTY) {
 		control_error(r,
-			"the disk was detached, but not all that the guest wrote reached it: %s",
-			strerror(-err));
+			"%s holds data behind that size; have the guest make its file systems "
+			"smaller and discard what is behind them",
+			disk_path(e->disk));
+		return;
+	}
+	if (err) {
+		control_error(r, "%s", disk_problem_text(&problem, disk_path(e->disk), err));
+		return;
+	}
+	storage_changed(m->disks->controllers[controller]);
+	json_object_object_add(r->reply, "before", json_object_new_uint64(before));
+	json_object_object_add(r->reply, "size", json_object_new_uint64(size));
 }
 
 void disks_list_request(struct machine *m, struct control_request *r)

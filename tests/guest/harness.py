@@ -246,6 +246,15 @@ class Context:
                           + done.stderr)
         return done.stdout
 
+    def refuses(self, why, *arguments):
+        """Run a command of partita that must fail and say, by the pattern, why."""
+        try:
+            self.tool(*arguments)
+        except Failure as failure:
+            self.check(re.search(why, str(failure)), f"{failure}\nwithout {why!r}")
+        else:
+            raise Failure(f"partita {' '.join(map(str, arguments))} was not refused")
+
     def compile(self, name):
         """A C program for guests, with no libraries beside it."""
         out = self.folder / name

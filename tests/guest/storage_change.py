@@ -1,5 +1,6 @@
 """Disks that come and go while the guest uses them, and controllers that the guest lets go of."""
 
+import json
 import random
 import subprocess
 import time
@@ -132,6 +133,18 @@ sg_start --readonly --eject /dev/sr0 || fact failed eject
 becomes ejected "$nothing"
 becomes last '%s'
 dd if=/dev/zero of=/dev/sr0 bs=2k count=1 2>/dev/null && fact failed "wrote to a DVD"
+# locked STEP: until told so, have the drive open, by which Linux locks it.
+locked() {
+	exec 9</dev/sr0
+	echo STEP $1
+	read -r _
+	exec 9<&-
+}
+locked locked
+becomes forced "$nothing"
+becomes back '%s'
+locked locked-again
+becomes replaced '%s'
 """
 
 
@@ -148,11 +161,11 @@ def dvd(context):
         images.append(context.folder / f"{number}.iso")
         images[number].write_bytes(random.randbytes(MIB + number * 2048))
     sums = [cksum(image) for image in images]
-    job = DVD % (sums[0], sums[1], sums[0], sums[1])
+    job = DVD % (sums[0], sums[1], sums[0], sums[1], sums[0], sums[1])
     session = start_root(context, job, "--dvd", images[0], modules=("sr_mod",))
 
-    def insert(number):
-        context.tool("disk", "attach-to", name, images[number], "--dvd", "--lun", 1)
+    def insert(number, *options):
+        context.tool("disk", "attach-to", name, images[number], "--dvd", "--lun", 1, *options)
 
     def shows(step):
         session.send(b"\n")
@@ -169,5 +182,81 @@ def dvd(context):
     shows("ejected")
     insert(1)
     shows("last")
+    session.expect("^STEP locked\\b", 60)
+    context.refuses("locked the drive", "disk", "detach-from", name, images[1])
+    context.tool("disk", "detach-from", name, images[1], "--force")
+    session.send(b"\n")
+    shows("forced")
+    insert(0)
+    shows("back")
+    session.expect("^STEP locked-again\\b", 60)
+    insert(1, "--force")
+    session.send(b"\n")
+    shows("replaced")
     result = end_root(context, session)
     context.check("failed" not in result.facts(), tail(result.console))
+
+
+RESIZE = DISK + f"""
+disk=$(disk 1) raw=$(disk 2)
+# becomes DISK MIB: Linux looks by itself, on the unit attention that the next command gets.
+becomes() {{
+	until [ "$(cat /sys/block/${{1#/dev/}}/size)" = $(($2 * 2048)) ]; do sleep 0.1; done
+	[ "$(blockdev --getsize64 $1)" = $(($2 * {MIB})) ] || fact failed "size $2"
+}}
+mke2fs -q -t ext4 -E nodiscard $disk
+mount $disk /mnt
+dd if=/dev/urandom of=/mnt/kept bs=1M count=8 conv=fsync 2>/dev/null
+sum=$(cksum </mnt/kept)
+while dd if=/mnt/kept of=/mnt/copy bs=64k iflag=direct oflag=direct; do :; done 2>/dev/null &
+load=$!
+echo STEP mounted
+becomes $disk 112
+resize2fs $disk >/dev/null 2>&1 || fact failed resize2fs
+kill $load
+wait $load
+dd if=/dev/urandom of=/mnt/filling bs=1M count=64 conv=fsync 2>/dev/null || fact failed dd
+filling=$(cksum </mnt/filling)
+umount /mnt
+mount $disk /mnt
+[ "$(cksum </mnt/kept)$(cksum </mnt/filling)" = "$sum$filling" ] || fact failed contents
+rm /mnt/filling /mnt/copy
+umount /mnt
+e2fsck -f -p $disk >/dev/null || fact failed e2fsck
+resize2fs $disk 48M >/dev/null 2>&1 || fact failed "resize2fs, smaller"
+echo STEP smaller
+read -r _
+blkdiscard -f -o $((48 * {MIB})) $disk || fact failed blkdiscard
+echo STEP discarded
+becomes $disk 48
+e2fsck -f -n $disk >/dev/null || fact failed "e2fsck, at the end"
+mount $disk /mnt
+[ "$(cksum </mnt/kept)" = "$sum" ] || fact failed "contents, at the end"
+umount /mnt
+becomes $raw 24
+dd if=/dev/urandom of=$raw bs=1M seek=16 count=8 oflag=direct 2>/dev/null || fact failed "dd, raw"
+"""
+
+
+@test("storage: disks change their size in use")
+def resize(context):
+    name = context.folder.name
+    base = context.disk("base.vhdx", "--size", "64M", "--block-size", "1M")
+    disk = context.disk("1.avhdx", "--parent", base)
+    raw = context.disk("2.raw", "--size", "16M")
+    session = start_root(context, RESIZE, "--disk", disk, "--disk", raw)
+    session.expect("^STEP mounted", 120)
+    context.tool("disk", "resize-in", name, disk, "112M")
+    session.expect("^STEP smaller", 120)
+    context.refuses("holds data", "disk", "resize-in", name, disk, "48M")
+    session.send(b"\n")
+    session.expect("^STEP discarded", 60)
+    context.tool("disk", "resize-in", name, disk, "48M")
+    context.tool("disk", "resize-in", name, "+8M", "--lun", 2)
+    context.refuses("cuts off|holds data", "disk", "resize-in", name, raw, "16M")
+    result = end_root(context, session)
+    context.check("failed" not in result.facts(), tail(result.console))
+    context.tool("disk", "check", disk)
+    size = json.loads(context.tool("disk", "info", "--json", disk))["size"]
+    context.check((size, raw.stat().st_size) == (48 * MIB, 24 * MIB),
+                  f"sizes {size} and {raw.stat().st_size}")

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -36,6 +38,19 @@ struct fixture {
 };
 
 static struct fixture *f;
+
+/* In place of the C library's: so many times there is no descriptor left. */
+static _Atomic int refuse_accept;
+
+int accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
+{
+	if (refuse_accept > 0) {
+		refuse_accept--;
+		errno = EMFILE;
+		return -1;
+	}
+	return (int)syscall(SYS_accept4, fd, address, size, flags);
+}
 
 static void *run_loop(void *loop)
 {
@@ -208,6 +223,37 @@ static void test_attach_and_detach(void **state)
 	close(fd);
 }
 
+#define RESIZE "{\"command\": \"resize-disk\", \"path\": \"/d/a\""
+
+static void test_resize(void **state)
+{
+	int fd = raw_disk();
+	struct stat st;
+
+	ask_with(ATTACH ", \"lun\": 3}\n", &fd, 1);
+	assert_string_equal(
+		ask(RESIZE ", \"size\": 2097152}\n"), "{\"before\":1048576,\"size\":2097152}\n");
+	assert_string_equal(ask("{\"command\": \"resize-disk\", \"lun\": 3, \"size\": 512, "
+				"\"more\": true}\n"),
+		"{\"before\":2097152,\"size\":2097664}\n");
+	/* A part of a sector; less than it holds, which of a raw disk is everything; nonsense. */
+	assert_refused(ask(RESIZE ", \"size\": 3000000}\n"));
+	assert_refused(ask(RESIZE ", \"size\": 1048576}\n"));
+	assert_refused(ask(RESIZE ", \"size\": 0}\n"));
+	assert_refused(ask(RESIZE ", \"size\": -512}\n"));
+	assert_refused(ask(RESIZE ", \"size\": \"512\"}\n"));
+	assert_refused(ask(RESIZE ", \"size\": 18446744073709551104, \"more\": true}\n"));
+	assert_refused(ask(RESIZE "}\n"));
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, 2097664);
+	/* A DVD has the size of its image, an empty drive none. */
+	ask_with(ATTACH ", \"dvd\": true, \"lun\": 4}\n", &fd, 1);
+	assert_refused(ask("{\"command\": \"resize-disk\", \"lun\": 4, \"size\": 4096}\n"));
+	ask("{\"command\": \"detach-disk\", \"lun\": 4}\n");
+	assert_refused(ask("{\"command\": \"resize-disk\", \"lun\": 4, \"size\": 4096}\n"));
+	close(fd);
+}
+
 /* A request may come in pieces, each as small as can be. */
 static void test_pieces(void **state)
 {
@@ -365,10 +411,25 @@ static void test_silent_clients(void **state)
 	assert_serves();
 }
 
+/*
+ * While there is no descriptor for a client it waits, and the loop does not ask again and again: no
+ * sooner than it sends clients away who are silent.
+ */
+static void test_no_descriptor(void **state)
+{
+	uint64_t began = loop_now();
+
+	refuse_accept = 1;
+	assert_serves();
+	assert_true(loop_now() - began > 1000000000);
+	assert_int_equal(refuse_accept, 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_attach_and_detach, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_resize, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_pieces, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_bad_lines, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_nested_deep, set_up, tear_down),
@@ -377,6 +438,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_too_many_descriptors, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_wrong_descriptors, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_silent_clients, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_no_descriptor, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
