@@ -14,30 +14,24 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/rundir.h"
 #include "cli/cli.h"
 #include "worker/control.h"
 
-/* "directory/name", and with @make the directory. NULL with errno set. */
-static char *socket_path(const char *name, bool make)
+/* Where the machine listens; with @make its directory is made. *@path is the caller's. */
+static int socket_path(const char *name, bool make, char **path)
 {
-	const char *base = geteuid() == 0 ? "/run" : getenv("XDG_RUNTIME_DIR");
-	char *path;
+	char *directory;
+	int err;
 
-	if (!base || !name[0] || strchr(name, '/') || name[0] == '.') {
-		errno = base ? EINVAL : ENOENT;
-		return NULL;
-	}
-	for (const char *const *part = (const char *const[]){"partita", "partita/machines", NULL};
-		make && *part; part++) {
-		if (asprintf(&path, "%s/%s", base, *part) < 0)
-			return NULL;
-		if (mkdir(path, geteuid() == 0 ? 0755 : 0700) && errno != EEXIST) {
-			free(path);
-			return NULL;
-		}
-		free(path);
-	}
-	return asprintf(&path, "%s/partita/machines/%s", base, name) < 0 ? NULL : path;
+	if (!name[0] || strchr(name, '/') || name[0] == '.')
+		return -EINVAL;
+	err = make ? rundir_make("machines", &directory) : rundir_path("machines", &directory);
+	if (err)
+		return err;
+	err = asprintf(path, "%s/%s", directory, name) < 0 ? -ENOMEM : 0;
+	free(directory);
+	return err;
 }
 
 /* Does somebody listen there? Connects for that, or says why not with a negative errno. */
@@ -61,15 +55,15 @@ static int connect_to(const char *path)
 
 int cli_machine_listen(const char *name, bool must)
 {
-	char *at = socket_path(name, true);
 	mode_t mask;
-	int fd;
+	char *at;
+	int fd, err = socket_path(name, true, &at);
 
-	if (!at && must)
+	if (err && must)
 		log_error("--name %s: %s", name,
-			errno == EINVAL ? "a name has no '/' and does not begin with '.'"
-					: strerror(errno));
-	if (!at)
+			err == -EINVAL ? "a name has no '/' and does not begin with '.'"
+				       : strerror(-err));
+	if (err)
 		return -1;
 	fd = connect_to(at);
 	if (fd >= 0) {
@@ -136,8 +130,8 @@ static struct json_object *receive_reply(int fd)
 struct json_object *cli_machine_ask(
 	const char *name, struct json_object *request, const int *fds, unsigned n_fds)
 {
-	char *path = socket_path(name, false), *line = NULL;
-	int fd = path ? connect_to(path) : -errno;
+	char *path = NULL, *line = NULL;
+	int err = socket_path(name, false, &path), fd = err ? err : connect_to(path);
 	struct json_object *reply = NULL, *error;
 
 	free(path);

@@ -20,6 +20,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/rundir.h"
+
 #define NAME_LENGTH	64 /* of an entry */
 #define NAME_ATTEMPTS	1000
 #define BACKLOG		8
@@ -29,22 +31,6 @@ static const char *const fixed_names[] = {"image", "device", "access", "disk", "
 
 /* ---- The directory ----------------------------------------------------------------------------
  */
-
-static int make_directories(const char *base, mode_t mode, char **path)
-{
-	int err = 0;
-
-	for (const char *const *part = (const char *const[]){"partita", "partita/disks", NULL};
-		*part; part++) {
-		free(*path);
-		if (asprintf(path, "%s/%s", base, *part) < 0) {
-			*path = NULL;
-			return -ENOMEM;
-		}
-		err = mkdir(*path, mode) && errno != EEXIST ? -errno : 0;
-	}
-	return err;
-}
 
 static int lock(int fd)
 {
@@ -59,14 +45,9 @@ static int lock(int fd)
  */
 static int open_directory(char **path, struct disk_problem *problem)
 {
-	const char *base = geteuid() == 0 ? "/run" : getenv("XDG_RUNTIME_DIR");
-	char *made = NULL;
-	int fd = -1, err;
+	char *made;
+	int fd = -1, err = rundir_make("disks", &made);
 
-	if (!base)
-		return disk_problem_say(problem, "XDG_RUNTIME_DIR", -ENOENT,
-			"not set; it names the directory that keeps what is attached");
-	err = make_directories(base, geteuid() == 0 ? 0755 : 0700, &made);
 	*path = err ? NULL : realpath(made, NULL);
 	if (!err && !*path)
 		err = -errno;
@@ -75,7 +56,9 @@ static int open_directory(char **path, struct disk_problem *problem)
 		err = fd < 0 ? -errno : lock(fd);
 	}
 	if (err) {
-		disk_problem_say(problem, made ? made : base, err, "%s", strerror(-err));
+		disk_problem_say(problem, "the directory of attached disks", err, "%s%s",
+			strerror(-err),
+			err == -ENOENT ? "; XDG_RUNTIME_DIR must name a directory" : "");
 		if (fd >= 0)
 			close(fd);
 		free(*path);

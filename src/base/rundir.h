@@ -1,0 +1,17 @@
+/*
+ * rundir.h - where the sockets and notes of a user's running processes are: /run/partita for root,
+ * $XDG_RUNTIME_DIR/partita for others (XDG Base Directory Specification). Who runs as root runs for
+ * all users, who may look there; another user's directory is his alone.
+ */
+#ifndef PARTITA_BASE_RUNDIR_H
+#define PARTITA_BASE_RUNDIR_H
+
+/*
+ * rundir_path - the path of the directory @part ("machines") in it. *@path is the caller's. Returns
+ * 0, -ENOENT: XDG_RUNTIME_DIR is not set, or -ENOMEM.
+ */
+int rundir_path(const char *part, char **path);
+/* rundir_make - that directory, made where it is missing. Errors are also those of mkdir(2). */
+int rundir_make(const char *part, char **path);
+
+#endif
