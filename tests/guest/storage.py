@@ -25,6 +25,7 @@ DISK_FACTS = """
 fact root "$(findmnt -n -o SOURCE,FSTYPE /)"
 fact scsi "$(lsscsi | tr '\\n' ';')"
 fact discard "$(lsblk -n -d -b -o NAME,DISC-GRAN,DISC-MAX,DISC-ZERO /dev/sda | tr -s ' ')"
+fact vmbus "$(dmesg | sed -n 's/.*Vmbus version://p')"
 fact channels "$(ls -d /sys/bus/vmbus/devices/f8b3781a-*/channels/* | wc -l)"
 """
 
@@ -59,6 +60,7 @@ def run_root(context, job, *arguments, deadline=240, **options):
 @test("storage: root on a VHDX, 2 processors", processors=2)
 @test("storage: root on a VHDX, 4 processors", processors=4)
 @test("storage: root on a VHDX, generic kernel", processors=2, kernel="generic")
+@test("storage: root on a VHDX, Debian 13's kernel", processors=2, kernel="trixie")
 def root(context, processors, kernel="cloud"):
     result = run_root(context, DISK_FACTS, processors=processors, kernel=kernel)
     facts = result.facts()
@@ -71,6 +73,7 @@ def root(context, processors, kernel="cloud"):
     expect("scsi", r"^\[0:0:0:0\] +disk +Msft +Virtual Disk +1\.0 +/dev/sda")
     expect("discard", r"sda (512|4096) \d{9,} 0")
     expect("channels", f"^{processors}$")
+    expect("vmbus", "^5.3$")
 
 
 XFS_COPY = DISK + """
