@@ -28,7 +28,7 @@ struct place {
 __attribute__((format(printf, 2, 3))) static int damaged(
 	const struct place *at, const char *format, ...)
 {
-	char what[SERVICES_PROBLEM / 2];
+	char what[200];
 	va_list arguments;
 
 	va_start(arguments, format);
