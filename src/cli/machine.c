@@ -111,25 +111,51 @@ static bool send_request(int fd, const char *text, const int *fds, unsigned n)
 	return true;
 }
 
-/* The reply's line, parsed; NULL: it did not come. */
-static struct json_object *receive_reply(int fd)
+struct listener {
+	bool (*hear)(void *ctx, struct json_object *line);
+	void *ctx;
+};
+
+/* A line: progress, or the reply, which this returns. *on becomes false when there is no use in
+ * more. */
+static struct json_object *take_line(const char *line, const struct listener *l, bool *on)
+{
+	struct json_object *json = json_tokener_parse(line), *progress;
+
+	*on = false;
+	if (!l->hear || !json_object_object_get_ex(json, "progress", &progress))
+		return json;
+	*on = l->hear(l->ctx, progress);
+	json_object_put(json);
+	return NULL;
+}
+
+/* The reply; NULL: it did not come. */
+static struct json_object *receive_reply(int fd, const struct listener *l)
 {
 	struct json_object *reply = NULL;
-	char *line = calloc(1, CONTROL_LINE + 1);
+	char *line = calloc(1, CONTROL_LINE + 1), *end;
 	size_t have = 0;
+	bool on = line;
 	ssize_t n;
 
-	while (line && have < CONTROL_LINE && (n = read(fd, line + have, CONTROL_LINE - have)) > 0)
+	while (on && have < CONTROL_LINE && (n = read(fd, line + have, CONTROL_LINE - have)) > 0) {
 		have += (size_t)n;
-	if (have)
-		reply = json_tokener_parse(line);
+		while (on && (end = memchr(line, '\n', have))) {
+			*end++ = 0;
+			reply = take_line(line, l, &on);
+			have -= (size_t)(end - line);
+			memmove(line, end, have);
+		}
+	}
 	free(line);
 	return reply;
 }
 
-struct json_object *cli_machine_ask(
-	const char *name, struct json_object *request, const int *fds, unsigned n_fds)
+struct json_object *cli_machine_hear(const char *name, struct json_object *request, const int *fds,
+	unsigned n_fds, bool (*hear)(void *ctx, struct json_object *line), void *ctx)
 {
+	const struct listener listener = {hear, ctx};
 	char *path = NULL, *line = NULL;
 	int err = socket_path(name, false, &path), fd = err ? err : connect_to(path);
 	struct json_object *reply = NULL, *error;
@@ -143,7 +169,7 @@ struct json_object *cli_machine_ask(
 	if (asprintf(&line, "%s\n",
 		    json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN)) >= 0 &&
 		send_request(fd, line, fds, n_fds))
-		reply = receive_reply(fd);
+		reply = receive_reply(fd, &listener);
 	free(line);
 	close(fd);
 	if (!reply) {
@@ -154,4 +180,10 @@ struct json_object *cli_machine_ask(
 		reply = NULL;
 	}
 	return reply;
+}
+
+struct json_object *cli_machine_ask(
+	const char *name, struct json_object *request, const int *fds, unsigned n_fds)
+{
+	return cli_machine_hear(name, request, fds, n_fds, NULL, NULL);
 }

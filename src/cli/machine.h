@@ -12,8 +12,8 @@ struct json_object;
 /*
  * cli_machine_listen - the socket of a machine that is to run. With @must, what is wrong is said;
  * without, a machine that cannot have one (its name is taken, there is no directory) does without.
- * The descriptor; -1: none. The socket's file stays when the machine ends, and the next machine of the
- * name takes its place.
+ * The descriptor; -1: none. The socket's file stays when the machine ends, and the next machine of
+ * the name takes its place.
  */
 int cli_machine_listen(const char *name, bool must);
 
@@ -24,5 +24,13 @@ int cli_machine_listen(const char *name, bool must);
  */
 struct json_object *cli_machine_ask(
 	const char *name, struct json_object *request, const int *fds, unsigned n_fds);
+
+/*
+ * cli_machine_hear - the same, for a request whose reply may have progress before it: hear(ctx,
+ * line) is called for each such line, and may return false to end the request; then, as for
+ * whatever fails, NULL is returned.
+ */
+struct json_object *cli_machine_hear(const char *name, struct json_object *request, const int *fds,
+	unsigned n_fds, bool (*hear)(void *ctx, struct json_object *line), void *ctx);
 
 #endif

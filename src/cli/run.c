@@ -44,6 +44,10 @@ static const char help[] =
 	"  --engine NAME       software, kvm, or auto (the default: software in this version)\n"
 	"  --restart           when the guest resets the machine, start it again\n"
 	"  --invariant-tsc     let the guest rely on its time-stamp counter\n"
+	"  --disable-service NAME\n"
+	"                      do not offer the guest an integration service; may be given more than "
+	"once\n"
+	"                      (heartbeat, timesync, shutdown)\n"
 	"  --name NAME         what messages call the machine (default: the kernel's file name)\n"
 	"  --stats FILE        write figures about the run to a file when it ends\n"
 	"  --verbose           say more about what happens\n"
@@ -65,6 +69,7 @@ enum option_code {
 	OPT_ENGINE,
 	OPT_RESTART,
 	OPT_INVARIANT_TSC,
+	OPT_DISABLE_SERVICE,
 	OPT_NAME,
 	OPT_STATS,
 	OPT_VERBOSE,
@@ -82,6 +87,7 @@ static const struct option options[] = {
 	{"engine", required_argument, NULL, OPT_ENGINE},
 	{"restart", no_argument, NULL, OPT_RESTART},
 	{"invariant-tsc", no_argument, NULL, OPT_INVARIANT_TSC},
+	{"disable-service", required_argument, NULL, OPT_DISABLE_SERVICE},
 	{"name", required_argument, NULL, OPT_NAME},
 	{"stats", required_argument, NULL, OPT_STATS},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
@@ -160,6 +166,18 @@ static bool parse_serial(const char *text, struct worker_config *config)
 	return false;
 }
 
+static bool disable_service(const char *name, unsigned *disabled)
+{
+	for (unsigned i = 0; i < WORKER_SERVICES; i++)
+		if (strcmp(name, worker_service_names[i]) == 0) {
+			*disabled |= 1u << i;
+			return true;
+		}
+	log_error("--disable-service %s: there is no such service; 'partita run --help' names them",
+		name);
+	return false;
+}
+
 struct arguments {
 	struct worker_config config;
 	struct run_disks disks;
@@ -199,6 +217,8 @@ static bool parse_option(void *ctx, int code, const char *value)
 	case OPT_INVARIANT_TSC:
 		config->invariant_tsc = true;
 		return true;
+	case OPT_DISABLE_SERVICE:
+		return disable_service(value, &config->disabled_services);
 	case OPT_NAME:
 		config->name = value;
 		return true;

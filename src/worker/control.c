@@ -7,23 +7,30 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <linux/sockios.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "worker/machine.h"
+#include "worker/services.h"
 
-#define CLIENTS	 8u
+#define CLIENTS	 8u	     /* whose request is not there yet */
+#define WAITING	 32u	     /* whose answer is not */
 #define PATIENCE 2000000000u /* nanoseconds that a client may let others wait */
 
-struct client {
+struct control_client {
 	struct control *control;
 	struct loop_watch *watch;
 	int fd;
+	bool deferred;
+	void (*gone)(void *ctx); /* of a deferred one */
+	void *ctx;
 	size_t have; /* of the request */
 	unsigned n_fds;
 	int fds[CONTROL_FDS];
@@ -35,8 +42,8 @@ struct control {
 	struct loop_watch *watch;
 	struct loop_timer *patience; /* armed while no client more can be taken: see rest() */
 	int fd;
-	unsigned n_clients;
-	struct client *clients[CLIENTS];
+	unsigned n_clients, n_waiting;
+	struct control_client *clients[CLIENTS], *waiting[WAITING];
 };
 
 static const struct {
@@ -47,6 +54,12 @@ static const struct {
 	{"detach-disk", disks_detach_request},
 	{"resize-disk", disks_resize_request},
 	{"disks", disks_list_request},
+	{"services", services_list_request},
+	{"enable-service", services_enable_request},
+	{"disable-service", services_disable_request},
+	{"heartbeat", services_heartbeat_request},
+	{"set-time", services_time_request},
+	{"shutdown", services_shutdown_request},
 };
 
 int control_error(struct control_request *r, const char *format, ...)
@@ -74,20 +87,42 @@ static void resume(struct control *control)
 	loop_watch_change(control->watch, EPOLLIN);
 }
 
-static void client_destroy(struct client *c)
+static void take_out(struct control_client *c, struct control_client **list, unsigned *n)
+{
+	for (unsigned i = 0; i < *n; i++)
+		if (list[i] == c)
+			list[i] = list[--*n];
+}
+
+/* Others may have its place among those whose request is awaited. */
+static void make_room(struct control_client *c)
 {
 	struct control *control = c->control;
 
-	for (unsigned i = 0; i < control->n_clients; i++)
-		if (control->clients[i] == c)
-			control->clients[i] = control->clients[--control->n_clients];
+	take_out(c, control->clients, &control->n_clients);
+	resume(control);
+}
+
+static void client_destroy(struct control_client *c)
+{
+	if (c->deferred)
+		take_out(c, c->control->waiting, &c->control->n_waiting);
+	else
+		make_room(c);
 	for (unsigned i = 0; i < c->n_fds; i++)
 		if (c->fds[i] >= 0)
 			close(c->fds[i]);
 	loop_watch_destroy(c->watch);
 	close(c->fd);
 	free(c);
-	resume(control);
+}
+
+/* A client that was deferred leaves before its answer came. */
+static void client_leaves(struct control_client *c)
+{
+	if (c->deferred)
+		c->gone(c->ctx);
+	client_destroy(c);
 }
 
 /* None of them was done since the last one came, and others wait perhaps: they had their chance. */
@@ -117,26 +152,71 @@ static void run(struct control *control, struct control_request *r)
 	control_error(r, "the machine has no command '%s'", json_object_get_string(name));
 }
 
-/* The reply fits the socket's buffer; a client that does not take it loses it. */
-static void answer(struct client *c)
+/* A line fits the socket's buffer; a client that does not take it loses it. */
+static void send_line(struct control_client *c, struct json_object *json)
+{
+	const char *text = json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN);
+
+	if (send(c->fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE) > 0)
+		send(c->fd, "\n", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* True: the client waits for its answer, which comes later. */
+static bool answer(struct control_client *c)
 {
 	struct json_object *json = json_tokener_parse(c->line);
-	struct control_request r = {
-		.json = json, .fds = c->fds, .n_fds = c->n_fds, .reply = json_object_new_object()};
-	const char *text;
+	struct control_request r = {.json = json,
+		.fds = c->fds,
+		.n_fds = c->n_fds,
+		.reply = json_object_new_object(),
+		.client = c};
 
 	if (json_object_is_type(json, json_type_object))
 		run(c->control, &r);
 	else
 		control_error(&r, "the request is not a JSON object");
-	text = json_object_to_json_string_ext(r.reply, JSON_C_TO_STRING_PLAIN);
-	if (send(c->fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE) > 0)
-		send(c->fd, "\n", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (!c->deferred)
+		send_line(c, r.reply);
 	json_object_put(r.reply);
 	json_object_put(json);
+	return c->deferred;
 }
 
-static void take_descriptors(struct client *c, struct msghdr *message)
+struct control_client *control_defer(struct control_request *r, void (*gone)(void *ctx), void *ctx)
+{
+	struct control_client *c = r->client;
+	struct control *control = c->control;
+
+	if (control->n_waiting == WAITING) {
+		control_error(r, "%u requests wait for the guest already", WAITING);
+		return NULL;
+	}
+	make_room(c);
+	control->waiting[control->n_waiting++] = c;
+	c->deferred = true;
+	c->gone = gone;
+	c->ctx = ctx;
+	return c;
+}
+
+void control_progress(struct control_client *c, struct json_object *line)
+{
+	int unread;
+
+	/* Only whole lines, and always room for the answer. */
+	if (ioctl(c->fd, SIOCOUTQ, &unread) == 0 && !unread)
+		send_line(c, line);
+	json_object_put(line);
+}
+
+void control_answer(struct control_client *c, struct json_object *reply)
+{
+	send_line(c, reply);
+	json_object_put(reply);
+	client_destroy(c);
+}
+
+static void take_descriptors(struct control_client *c, struct msghdr *message)
 {
 	for (struct cmsghdr *h = CMSG_FIRSTHDR(message); h; h = CMSG_NXTHDR(message, h)) {
 		unsigned n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -157,7 +237,7 @@ static void take_descriptors(struct client *c, struct msghdr *message)
 
 static void client_ready(void *ctx, uint32_t events)
 {
-	struct client *c = ctx;
+	struct control_client *c = ctx;
 	union {
 		char room[CMSG_SPACE(CONTROL_FDS * sizeof(int))];
 		struct cmsghdr align;
@@ -172,24 +252,26 @@ static void client_ready(void *ctx, uint32_t events)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n > 0) {
+	if (n > 0)
 		take_descriptors(c, &message);
+	if (n > 0 && !c->deferred) {
 		end = memchr(c->line + c->have, '\n', (size_t)n);
 		c->have += (size_t)n;
 		if (!end && c->have < sizeof(c->line) - 1)
 			return;
 		if (end) {
 			*end = 0;
-			answer(c);
+			if (answer(c))
+				return;
 		}
 	}
-	client_destroy(c);
+	client_leaves(c);
 }
 
 static void accept_ready(void *ctx, uint32_t events)
 {
 	struct control *control = ctx;
-	struct client *c;
+	struct control_client *c;
 	int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0) {
@@ -237,6 +319,8 @@ void control_destroy(struct control *control)
 		return;
 	while (control->n_clients)
 		client_destroy(control->clients[0]);
+	while (control->n_waiting)
+		client_leaves(control->waiting[0]);
 	loop_timer_destroy(control->patience);
 	loop_watch_destroy(control->watch);
 	free(control);

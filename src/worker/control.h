@@ -18,7 +18,11 @@
  *       reply {"before": 2147483648, "size": 4294967296}; never so small that data is lost
  *   {"command": "disks"}
  *       reply {"disks": [{"path": ..., "controller": ..., "lun": ..., "dvd": ...}, ...]}
+ *   those of the integration services: see services.h
  * A request that fails: {"error": "one line for people"}.
+ *
+ * What waits for the guest is answered later. Lines with {"progress": ...} may come before the
+ * reply; a client that closes its side, or goes on talking, cancels its request.
  */
 #ifndef PARTITA_WORKER_CONTROL_H
 #define PARTITA_WORKER_CONTROL_H
@@ -27,6 +31,7 @@
 #define CONTROL_FDS  250u /* less than what the kernel passes at once */
 
 struct control;
+struct control_client;
 struct json_object;
 struct machine;
 
@@ -36,11 +41,24 @@ struct control_request {
 	int *fds; /* a handler sets those that it takes to -1 */
 	unsigned n_fds;
 	struct json_object *reply; /* an object, empty at first */
+	struct control_client *client;
 };
 
 /* control_error - reply with an error, one line. Returns -1. */
 int control_error(struct control_request *r, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/*
+ * control_defer - answer a request after its handler has returned; the request itself is gone then.
+ * gone(ctx) is called when the client goes away before it got its answer. All of this is the main
+ * thread's. Returns the client, for the functions below; NULL: an error was replied, since too many
+ * wait.
+ */
+struct control_client *control_defer(struct control_request *r, void (*gone)(void *ctx), void *ctx);
+/* control_progress - send a deferred client a line; *line is put. What it does not take is lost. */
+void control_progress(struct control_client *c, struct json_object *line);
+/* control_answer - send the reply, which is put; the client is gone, gone() is not called. */
+void control_answer(struct control_client *c, struct json_object *reply);
 
 /* control_create - serve @fd, a listening socket that stays the caller's, on the machine's loop. */
 struct control *control_create(struct machine *m, int fd);

@@ -356,7 +356,7 @@ static int start(struct machine *m)
 		log_error("%s: cannot give up privileges: %s", config->name, strerror(-err));
 		return WORKER_FAILED;
 	}
-	if (create_vmbus(m) || disks_create(m) || listen_for_control(m))
+	if (create_vmbus(m) || disks_create(m) || services_create(m) || listen_for_control(m))
 		return WORKER_FAILED;
 	return run(m);
 }
@@ -364,6 +364,7 @@ static int start(struct machine *m)
 static void take_down(struct machine *m)
 {
 	control_destroy(m->control);
+	services_destroy(m);
 	disks_destroy(m);
 	vmbus_destroy(m->vmbus);
 	console_destroy(m->console);

@@ -51,6 +51,7 @@ struct machine {
 	struct chipset *chipset; /* replaced at a restart, while no vp runs */
 	struct vmbus *vmbus;
 	struct disks *disks;
+	struct services *services;
 	struct control *control;
 	struct loop_watch *signals;
 	int signal_fd;
@@ -87,6 +88,13 @@ void vp_join_all(struct machine *m);
  */
 int disks_create(struct machine *m);
 void disks_destroy(struct machine *m);
+
+/*
+ * services.c: offer the guest the integration services; take them away. services_create() returns 0
+ * or a negative errno, and has said what was wrong.
+ */
+int services_create(struct machine *m);
+void services_destroy(struct machine *m);
 
 /* registers.c: put the first vp at the kernel's entry. Returns what setting registers returned. */
 HRESULT registers_enter(WHV_PARTITION_HANDLE partition, const struct boot_state *state);

@@ -48,6 +48,15 @@ struct worker_disk {
 	unsigned controller, lun;
 };
 
+/* The integration services, and what people call them. */
+enum worker_service {
+	WORKER_HEARTBEAT,
+	WORKER_TIMESYNC,
+	WORKER_SHUTDOWN,
+	WORKER_SERVICES,
+};
+extern const char *const worker_service_names[WORKER_SERVICES];
+
 /*
  * Descriptors and strings stay the caller's; they must live as long as the run. The disks and their
  * engine, whose threads are not there yet, become the worker's.
@@ -70,6 +79,7 @@ struct worker_config {
 	struct disk_engine *disk_engine;
 	struct worker_disk *disks;
 	unsigned n_disks;
+	unsigned disabled_services; /* a bit for each enum worker_service */
 	int control_fd;	    /* a listening socket (control.h), -1: none */
 	int stats_fd; /* -1: none; gets one "key value" line a figure when the machine ends */
 };

@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 TAIL_LINES = 30
 
 # What the test guests' root has beside Debian's essential packages.
-ROOT_PACKAGES = ("e2fsprogs", "fio", "kexec-tools", "lsscsi", "mount", "sg3-utils", "util-linux",
+ROOT_PACKAGES = ("e2fsprogs", "fio", "hyperv-daemons", "kexec-tools", "lsscsi", "mount", "sg3-utils", "util-linux",
                  "xfsprogs")
 
 # Slow machines: all deadlines are multiplied by this.

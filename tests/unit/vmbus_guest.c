@@ -124,6 +124,19 @@ HRESULT WINAPI WHvAdviseGpaRange(WHV_PARTITION_HANDLE p, const WHV_MEMORY_RANGE_
 	return advice == WHvAdviseGpaRangeCodeUnpin ? S_OK : E_INVALIDARG;
 }
 
+/* The reference time, which is all that is asked for. */
+HRESULT WINAPI WHvGetPartitionProperty(WHV_PARTITION_HANDLE p, WHV_PARTITION_PROPERTY_CODE code,
+	VOID *buffer, UINT32 size, UINT32 *written)
+{
+	WHV_PARTITION_PROPERTY *property = buffer;
+	struct timespec now;
+
+	assert_int_equal(code, WHvPartitionPropertyCodeReferenceTime);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	property->ReferenceTime = (UINT64)now.tv_sec * 10000000u + (UINT64)now.tv_nsec / 100;
+	return S_OK;
+}
+
 /* ---- Life ----------------------------------------------------------------------------------- */
 
 static int tl_connect(void *ctx, const GUID *endpoint, const GUID *service)

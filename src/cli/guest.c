@@ -1,0 +1,345 @@
+/*
+ * guest.c - partita guest: what a machine's guest can be asked for through its integration
+ * services. See partita-guest(1). The machine does it: worker/services.h.
+ */
+#include "cli/guest.h"
+
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "cli/disk.h"
+
+struct json_object *cli_guest_request(const char *command)
+{
+	struct json_object *request = json_object_new_object();
+
+	cli_guest_add_string(request, "command", command);
+	return request;
+}
+
+void cli_guest_add_string(struct json_object *request, const char *name, const char *value)
+{
+	json_object_object_add(request, name, json_object_new_string(value));
+}
+
+const char *cli_guest_string(const struct json_object *o, const char *name)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(o, name, &value) ? json_object_get_string(value) : "";
+}
+
+int cli_guest_end(struct json_object *reply, bool json)
+{
+	int status = reply ? 0 : CLI_FAILURE;
+
+	if (reply && json)
+		cli_print_json(reply);
+	else
+		json_object_put(reply);
+	return status;
+}
+
+/* Sends a request without descriptors, which is put. */
+static struct json_object *ask(const char *machine, struct json_object *request)
+{
+	struct json_object *reply = cli_machine_ask(machine, request, NULL, 0);
+
+	json_object_put(request);
+	return reply;
+}
+
+struct flags {
+	bool json, force, hibernate;
+};
+
+enum { OPT_FORCE = GUEST_JSON + 1, OPT_HIBERNATE };
+
+static bool take_flag(void *ctx, int code, const char *value)
+{
+	struct flags *f = ctx;
+
+	f->json |= code == GUEST_JSON;
+	f->force |= code == OPT_FORCE;
+	f->hibernate |= code == OPT_HIBERNATE;
+	return true;
+}
+
+static const struct option only_json[] = {GUEST_JSON_OPTION, {0}};
+
+/* ---- heartbeat ------------------------------------------------------------------------------ */
+
+static const char heartbeat_help[] =
+	"Usage: partita guest VM heartbeat [--json]\n"
+	"\n"
+	"Tell whether the guest is alive: 'ok' with what it says of its applications, 'lost' when "
+	"it has\n"
+	"not answered for ten seconds, 'no contact' when it never has. The exit status is 0 for "
+	"'ok'.\n"
+	"\n"
+	"  --json   an object with status, applications, since (seconds since 1970), sequence\n"
+	"  --help   this help\n";
+
+static int heartbeat(int argc, char **argv)
+{
+	static const struct cli_syntax syntax = {.command = "guest VM heartbeat",
+		.help = heartbeat_help,
+		.options = only_json,
+		.min = 1,
+		.max = 1,
+		.arguments = "the machine",
+		.take = take_flag};
+	struct flags flags = {0};
+	int status = cli_options(&syntax, argc, argv, &flags);
+	struct json_object *reply, *value;
+	char since[64] = "";
+	const char *contact;
+	time_t t;
+
+	if (status != CLI_GO_ON)
+		return status;
+	reply = ask(argv[optind], cli_guest_request("heartbeat"));
+	if (!reply)
+		return CLI_FAILURE;
+	contact = cli_guest_string(reply, "status");
+	status = strcmp(contact, "ok") == 0 ? 0 : CLI_FAILURE;
+	if (flags.json)
+		return cli_print_json(reply), status;
+	if (json_object_object_get_ex(reply, "since", &value)) {
+		t = json_object_get_int64(value);
+		strftime(since, sizeof(since), " since %F %T", localtime(&t));
+	}
+	if (status == 0)
+		printf("ok (applications %s)%s\n", cli_guest_string(reply, "applications"), since);
+	else
+		printf("%s%s\n", contact, since);
+	json_object_put(reply);
+	return status;
+}
+
+/* ---- time ----------------------------------------------------------------------------------- */
+
+static const char time_help[] =
+	"Usage: partita guest VM time [--json]\n"
+	"\n"
+	"Have the guest set its clock to the host's time now. It does so by itself when it starts, "
+	"and when\n"
+	"the two have moved apart.\n"
+	"\n"
+	"  --json   {} on success\n"
+	"  --help   this help\n";
+
+static int set_time(int argc, char **argv)
+{
+	static const struct cli_syntax syntax = {.command = "guest VM time",
+		.help = time_help,
+		.options = only_json,
+		.min = 1,
+		.max = 1,
+		.arguments = "the machine",
+		.take = take_flag};
+	struct flags flags = {0};
+	int status = cli_options(&syntax, argc, argv, &flags);
+
+	if (status != CLI_GO_ON)
+		return status;
+	return cli_guest_end(ask(argv[optind], cli_guest_request("set-time")), flags.json);
+}
+
+/* ---- shutdown, reboot ----------------------------------------------------------------------- */
+
+static const char shutdown_help[] =
+	"Usage: partita guest VM shutdown [--force] [--hibernate] [--json]\n"
+	"\n"
+	"Ask the guest's system to shut down and power off; the command ends when it has agreed.\n"
+	"\n"
+	"  --force      do not let programs hold it up (Linux: always)\n"
+	"  --hibernate  keep what runs, and go on after the next start\n"
+	"  --json       {} on success\n"
+	"  --help       this help\n";
+
+static const char reboot_help[] =
+	"Usage: partita guest VM reboot [--force] [--json]\n"
+	"\n"
+	"Ask the guest's system to start again; the command ends when it has agreed. The machine "
+	"starts\n"
+	"again when it was run with --restart; otherwise it ends.\n"
+	"\n"
+	"  --force      do not let programs hold it up (Linux: always)\n"
+	"  --json       {} on success\n"
+	"  --help       this help\n";
+
+static const struct option shutdown_options[] = {GUEST_JSON_OPTION,
+	{"force", no_argument, NULL, OPT_FORCE}, {"hibernate", no_argument, NULL, OPT_HIBERNATE},
+	{0}};
+static const struct option reboot_options[] = {
+	GUEST_JSON_OPTION, {"force", no_argument, NULL, OPT_FORCE}, {0}};
+
+static int end_guest(const struct cli_syntax *syntax, const char *action, int argc, char **argv)
+{
+	struct flags flags = {0};
+	int status = cli_options(syntax, argc, argv, &flags);
+	struct json_object *request;
+
+	if (status != CLI_GO_ON)
+		return status;
+	request = cli_guest_request("shutdown");
+	cli_guest_add_string(request, "action", flags.hibernate ? "hibernate" : action);
+	json_object_object_add(request, "force", json_object_new_boolean(flags.force));
+	return cli_guest_end(ask(argv[optind], request), flags.json);
+}
+
+static int shut_down(int argc, char **argv)
+{
+	static const struct cli_syntax syntax = {.command = "guest VM shutdown",
+		.help = shutdown_help,
+		.options = shutdown_options,
+		.min = 1,
+		.max = 1,
+		.arguments = "the machine",
+		.take = take_flag};
+
+	return end_guest(&syntax, "shutdown", argc, argv);
+}
+
+static int reboot(int argc, char **argv)
+{
+	static const struct cli_syntax syntax = {.command = "guest VM reboot",
+		.help = reboot_help,
+		.options = reboot_options,
+		.min = 1,
+		.max = 1,
+		.arguments = "the machine",
+		.take = take_flag};
+
+	return end_guest(&syntax, "reboot", argc, argv);
+}
+
+/* ---- services, enable, disable -------------------------------------------------------------- */
+
+static const char services_help[] =
+	"Usage: partita guest VM services [--json]\n"
+	"\n"
+	"List the integration services: which are enabled, and how far each is. 'ready': the guest "
+	"uses it;\n"
+	"'closed': the guest has no driver for it; 'negotiating': its driver waits for a daemon;\n"
+	"'refused': its driver knows none of the versions.\n"
+	"\n"
+	"  --json   an object with services, an array: name, enabled, state, version, framework\n"
+	"  --help   this help\n";
+
+static int services(int argc, char **argv)
+{
+	static const struct cli_syntax syntax = {.command = "guest VM services",
+		.help = services_help,
+		.options = only_json,
+		.min = 1,
+		.max = 1,
+		.arguments = "the machine",
+		.take = take_flag};
+	struct flags flags = {0};
+	int status = cli_options(&syntax, argc, argv, &flags);
+	struct json_object *reply, *list, *enabled;
+
+	if (status != CLI_GO_ON)
+		return status;
+	reply = ask(argv[optind], cli_guest_request("services"));
+	if (!reply || flags.json || !json_object_object_get_ex(reply, "services", &list))
+		return cli_guest_end(reply, flags.json);
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *one = json_object_array_get_idx(list, i);
+
+		json_object_object_get_ex(one, "enabled", &enabled);
+		printf("%-10s %-12s %s\n", cli_guest_string(one, "name"),
+			json_object_get_boolean(enabled) ? cli_guest_string(one, "state")
+							 : "disabled",
+			cli_guest_string(one, "version"));
+	}
+	json_object_put(reply);
+	return 0;
+}
+
+static int change_service(
+	const struct cli_syntax *syntax, const char *command, int argc, char **argv)
+{
+	struct flags flags = {0};
+	int status = cli_options(syntax, argc, argv, &flags);
+	struct json_object *request;
+
+	if (status != CLI_GO_ON)
+		return status;
+	request = cli_guest_request(command);
+	cli_guest_add_string(request, "service", argv[optind + 1]);
+	return cli_guest_end(ask(argv[optind], request), flags.json);
+}
+
+static const char enable_help[] =
+	"Usage: partita guest VM enable SERVICE [--json]\n"
+	"\n"
+	"Offer the guest an integration service that it has not; 'partita guest VM services' lists "
+	"them.\n";
+
+static const char disable_help[] = "Usage: partita guest VM disable SERVICE [--json]\n"
+				   "\n"
+				   "Take an integration service away from the guest; 'partita "
+				   "guest VM services' lists them.\n";
+
+static int enable(int argc, char **argv)
+{
+	static const struct cli_syntax syntax = {.command = "guest VM enable",
+		.help = enable_help,
+		.options = only_json,
+		.min = 2,
+		.max = 2,
+		.arguments = "the machine and a SERVICE",
+		.take = take_flag};
+
+	return change_service(&syntax, "enable-service", argc, argv);
+}
+
+static int disable(int argc, char **argv)
+{
+	static const struct cli_syntax syntax = {.command = "guest VM disable",
+		.help = disable_help,
+		.options = only_json,
+		.min = 2,
+		.max = 2,
+		.arguments = "the machine and a SERVICE",
+		.take = take_flag};
+
+	return change_service(&syntax, "disable-service", argc, argv);
+}
+
+/* ---- The table ------------------------------------------------------------------------------ */
+
+static const struct cli_command commands[] = {
+	{"heartbeat", "whether the guest is alive", heartbeat},
+	{"time", "have the guest set its clock", set_time},
+	{"shutdown", "shut the guest down", shut_down},
+	{"reboot", "start the guest again", reboot},
+	{"services", "list the integration services", services},
+	{"enable", "offer the guest a service", enable},
+	{"disable", "take a service away from the guest", disable},
+	{0},
+};
+
+int cli_guest(int argc, char **argv)
+{
+	static const char intro[] = "Ask the guest of the machine VM, which runs, for something.";
+	char *machine;
+
+	/* The machine's name comes before the command; commands have it as their first argument. */
+	if (argc >= 3) {
+		machine = argv[1];
+		argv[1] = argv[2];
+		argv[2] = machine;
+	} else if (argc == 2 && argv[1][0] != '-') {
+		log_error("what shall the guest of '%s' do? 'partita guest --help' lists commands",
+			argv[1]);
+		return CLI_USAGE_ERROR;
+	}
+	return cli_choose(commands, "partita guest VM", intro, argc, argv);
+}

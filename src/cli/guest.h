@@ -1,0 +1,30 @@
+/*
+ * guest.h - the commands of partita guest(1), and what they share. A command gets the machine's
+ * name as its first argument: "partita guest VM COMMAND ..." is turned around for that.
+ */
+#ifndef PARTITA_CLI_GUEST_H
+#define PARTITA_CLI_GUEST_H
+
+#include "cli/cli.h"
+#include "cli/machine.h"
+
+struct json_object;
+
+enum { GUEST_JSON = CLI_OPTION }; /* the code of --json, which all commands have */
+#define GUEST_JSON_OPTION                                                                          \
+	{                                                                                          \
+		"json", no_argument, NULL, GUEST_JSON                                              \
+	}
+
+/* A request with a command and nothing else yet. */
+struct json_object *cli_guest_request(const char *command);
+void cli_guest_add_string(struct json_object *request, const char *name, const char *value);
+/* The string, or "" if there is none of that name. */
+const char *cli_guest_string(const struct json_object *o, const char *name);
+/*
+ * cli_guest_end - put the reply, NULL for a failure, of a command that says nothing on success but
+ * {} with --json. Returns the exit status.
+ */
+int cli_guest_end(struct json_object *reply, bool json);
+
+#endif

@@ -1,0 +1,91 @@
+/*
+ * services.h - the worker's side of the integration services: which ones the guest is offered, and
+ * what others ask of them over the control socket (control.h).
+ *
+ *   {"command": "services"}
+ *       reply {"services": [{"name": "kvp", "enabled": true, "state": "ready", "version": "4.0",
+ *       "framework": "3.0"}, ...]}; the state is "closed", "negotiating", "refused" or "ready", and
+ *       only a ready one has versions
+ *   {"command": "enable-service", "service": "kvp"}, {"command": "disable-service", ...}
+ *       reply {}
+ *   {"command": "heartbeat"}
+ *       reply {"status": "ok", "applications": "unknown", "since": 1767225600, "sequence": 7}; the
+ *       status is "ok", "lost", "no contact" or "disabled"
+ *   {"command": "set-time"}                                  the guest sets its clock
+ *       reply {}
+ *   {"command": "shutdown", "action": "shutdown", "force": false}      or "reboot", "hibernate"
+ *       reply {} when the guest has agreed
+ *
+ * A request that waits for the guest is a job. It begins and ends on the main thread; in between it
+ * belongs to the provider, which ends it on a thread of its own (service_job_done).
+ */
+#ifndef PARTITA_WORKER_SERVICES_H
+#define PARTITA_WORKER_SERVICES_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include "vsp/heartbeat.h"
+#include "vsp/shutdown.h"
+#include "vsp/timesync.h"
+#include "worker/control.h"
+#include "worker/machine.h"
+#include "worker/worker.h"
+
+#define SERVICE_PATIENCE_NS 60000000000ull /* for an answer of the guest */
+
+struct service_job;
+
+struct services {
+	struct machine *machine;
+	struct heartbeat *heartbeat; /* each NULL while it is disabled */
+	struct timesync *timesync;
+	struct shutdown *shutdown;
+
+	int event; /* eventfd: something ended */
+	struct loop_watch *watch;
+	pthread_mutex_t lock;
+	struct service_job *ended; /* guarded by the lock */
+};
+
+struct service_job {
+	struct services *services;
+	enum worker_service service;
+	struct control_client *client;		 /* NULL: it has gone */
+	void (*finish)(struct service_job *job); /* answers, and frees the job */
+	void (*cancel)(struct service_job *job); /* the client has gone; may be NULL */
+	struct service_job *next;
+};
+
+/* services_find - the service that a request names. False: an error was replied. */
+bool services_find(struct control_request *r, enum worker_service *service);
+/* services_enabled - is the service offered? False: an error was replied. */
+bool services_enabled(struct services *s, struct control_request *r, enum worker_service service);
+
+/*
+ * service_job_begin - make a job of a request; its fields but services, client and next are the
+ * caller's. False: an error was replied, the job is still the caller's. The main thread.
+ */
+bool service_job_begin(struct services *s, struct control_request *r, struct service_job *job);
+/* service_job_done - let finish() be called on the main thread. Any thread; once a job. */
+void service_job_done(struct service_job *job);
+/* service_job_answer - reply; *reply is put. */
+void service_job_answer(struct service_job *job, struct json_object *reply);
+/* service_job_error - reply with an error, one line. */
+void service_job_error(struct service_job *job, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+/*
+ * service_job_failed - if a request to the guest did not succeed, reply so and return true: @err of
+ * submitting it or of its end, else the guest's @status.
+ */
+bool service_job_failed(struct service_job *job, int err, uint32_t status);
+
+/* What the commands do; services.c and its like. */
+void services_list_request(struct machine *m, struct control_request *r);
+void services_enable_request(struct machine *m, struct control_request *r);
+void services_disable_request(struct machine *m, struct control_request *r);
+void services_heartbeat_request(struct machine *m, struct control_request *r);
+void services_time_request(struct machine *m, struct control_request *r);
+void services_shutdown_request(struct machine *m, struct control_request *r);
+
+#endif
