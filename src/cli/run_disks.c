@@ -40,22 +40,42 @@ static bool take_number(const char *what, const char *text, unsigned limit, unsi
 	return true;
 }
 
-/* One of the words behind the file's name. 1: taken; 0: it is none of them; -1: it is wrong. */
-static int take_word(struct worker_disk *disk, bool *placed, const char *word)
+static bool take_ide(const char *text, struct worker_disk *disk)
 {
+	if (strlen(text) == 3 && strspn(text, "01") == 1 && text[1] == '.' &&
+		strspn(text + 2, "01") == 1) {
+		disk->controller = WORKER_IDE(text[0] - '0', text[2] - '0');
+		return true;
+	}
+	log_error("--disk: ide=%s: there are ide=0.0, 0.1, 1.0 and 1.1", text);
+	return false;
+}
+
+/* Which words about its place were there. */
+struct words {
+	bool controller, lun, ide;
+};
+
+/* One of the words behind the file's name. 1: taken; 0: it is none of them; -1: it is wrong. */
+static int take_word(struct worker_disk *disk, struct words *were, const char *word)
+{
+	bool fine = true;
+
 	if (strcmp(word, "ro") == 0) {
 		disk->read_only = true;
-		return 1;
+	} else if (strncmp(word, "controller=", 11) == 0) {
+		were->controller = true;
+		fine = take_number("controller", word + 11, WORKER_CONTROLLERS, &disk->controller);
+	} else if (strncmp(word, "lun=", 4) == 0) {
+		were->lun = true;
+		fine = take_number("lun", word + 4, WORKER_LUNS, &disk->lun);
+	} else if (strncmp(word, "ide=", 4) == 0) {
+		were->ide = true;
+		fine = take_ide(word + 4, disk);
+	} else {
+		return 0;
 	}
-	if (strncmp(word, "controller=", 11) == 0)
-		return take_number("controller", word + 11, WORKER_CONTROLLERS, &disk->controller)
-			       ? 1
-			       : -1;
-	if (strncmp(word, "lun=", 4) == 0) {
-		*placed = true;
-		return take_number("lun", word + 4, WORKER_LUNS, &disk->lun) ? 1 : -1;
-	}
-	return 0;
+	return fine ? 1 : -1;
 }
 
 /* The words are taken from the end, so that a file's name may have commas. */
@@ -63,16 +83,22 @@ bool run_disks_add(struct run_disks *d, const char *text)
 {
 	struct worker_disk *disk = add(d, text);
 	unsigned i = d->n - 1;
+	struct words were = {0};
 	char *comma;
 	int taken = 1;
 
 	if (!disk)
 		return false;
 	while (taken > 0 && (comma = strrchr(d->paths[i], ','))) {
-		taken = take_word(disk, &d->placed[i], comma + 1);
+		taken = take_word(disk, &were, comma + 1);
 		if (taken > 0)
 			*comma = 0;
 	}
+	if (taken >= 0 && were.ide && (were.controller || were.lun)) {
+		log_error("--disk %s: ide= says all about its place", text);
+		return false;
+	}
+	d->placed[i] = were.lun || were.ide;
 	return taken >= 0;
 }
 
@@ -96,6 +122,15 @@ static bool in_use(const struct run_disks *d, unsigned but, unsigned controller,
 	return false;
 }
 
+static void say_taken(const char *path, const struct worker_disk *disk)
+{
+	if (disk->controller < WORKER_CONTROLLERS)
+		log_error("%s: there is a disk already at controller %u, LUN %u", path,
+			disk->controller, disk->lun);
+	else
+		log_error("%s: there is a disk already at that place of the IDE controller", path);
+}
+
 static bool place(struct run_disks *d)
 {
 	for (unsigned i = 0; i < d->n; i++) {
@@ -110,8 +145,7 @@ static bool place(struct run_disks *d)
 			return false;
 		}
 		if (in_use(d, i, disk->controller, disk->lun)) {
-			log_error("%s: there is a disk already at controller %u, LUN %u",
-				d->paths[i], disk->controller, disk->lun);
+			say_taken(d->paths[i], disk);
 			return false;
 		}
 		d->placed[i] = true;

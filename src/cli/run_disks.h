@@ -6,7 +6,7 @@
 
 #include "worker/worker.h"
 
-#define RUN_DISKS (WORKER_CONTROLLERS * WORKER_LUNS)
+#define RUN_DISKS (WORKER_CONTROLLERS * WORKER_LUNS + WORKER_PLACES - WORKER_CONTROLLERS)
 
 struct run_disks {
 	struct worker_disk disks[RUN_DISKS];
@@ -17,7 +17,7 @@ struct run_disks {
 
 /* These say what is wrong, and return false. */
 
-/* run_disks_add - FILE[,ro][,controller=N][,lun=N] */
+/* run_disks_add - FILE[,ro][,controller=N][,lun=N] or FILE[,ro],ide=CONTROLLER.LOCATION */
 bool run_disks_add(struct run_disks *d, const char *text);
 bool run_disks_add_dvd(struct run_disks *d, const char *path);
 /* run_disks_open - place and open them all, into @config. */

@@ -93,13 +93,22 @@ static void slot_put(struct storage *s, struct slot *slot)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/*
+ * A controller has one path and target. Drivers of IDE disks name the target, but not always the
+ * path.
+ */
+static bool is_ours(const struct storage *s, const struct storage_srb *srb)
+{
+	return s->config.ide ? srb->target == s->config.ide_target : !srb->path && !srb->target;
+}
+
 /* The unit that @srb addresses, counted in *@slot; NULL: there is none. */
 static struct scsi_unit *slot_get(
 	struct storage *s, const struct storage_srb *srb, struct slot **slot)
 {
 	struct scsi_unit *unit;
 
-	if (srb->lun >= STORAGE_LUNS || (!s->config.ide && (srb->path || srb->target)))
+	if (srb->lun >= STORAGE_LUNS || !is_ours(s, srb))
 		return NULL;
 	*slot = &s->slots[srb->lun];
 	atomic_fetch_add(&(*slot)->users, 1);
@@ -264,7 +273,7 @@ static uint32_t deliver(struct command *c, const uint8_t *from, uint32_t n)
 static void report_luns(struct command *c)
 {
 	struct storage *s = c->channel->storage;
-	bool here = s->config.ide || (!c->packet.srb.path && !c->packet.srb.target);
+	bool here = is_ours(s, &c->packet.srb);
 	uint8_t data[8 + STORAGE_LUNS * 8] = {0};
 	uint32_t n = 8;
 
@@ -386,7 +395,7 @@ static enum storage_status create_sub_channels(struct channel *ch, const struct 
 static void reset(struct storage *s)
 {
 	for (unsigned lun = 0; lun < STORAGE_LUNS; lun++) {
-		const struct storage_srb at = {.lun = (uint8_t)lun};
+		const struct storage_srb at = {.lun = (uint8_t)lun, .target = s->config.ide_target};
 		struct slot *slot;
 		struct scsi_unit *unit = slot_get(s, &at, &slot);
 

@@ -17,7 +17,8 @@
  *    "controller" and "lun"; with "more": true, so many more bytes than it has
  *       reply {"before": 2147483648, "size": 4294967296}; never so small that data is lost
  *   {"command": "disks"}
- *       reply {"disks": [{"path": ..., "controller": ..., "lun": ..., "dvd": ...}, ...]}
+ *       reply {"disks": [{"path": ..., "controller": ..., "lun": ..., "dvd": ...}, ...]};
+ *       one at an IDE controller has "ide": "CONTROLLER.LOCATION" instead of controller and LUN
  *   those of the integration services: see services.h
  * A request that fails: {"error": "one line for people"}.
  *

@@ -1,9 +1,10 @@
 /*
  * disks.c - the guest's storage: synthetic SCSI controllers with disks and DVD drives, those that
- * the machine starts with and those that come and go while it runs (control.h).
+ * the machine starts with and those that come and go while it runs (control.h); and the fast path
+ * to disks of the two IDE controllers, which stay as long as the machine runs.
  *
- * The instance GUIDs are those of Hyper-V's four controllers, by which images for Azure and Hyper-V
- * tell them apart. The first controller is always there; the others come with their first disk.
+ * The instance GUIDs are those of Hyper-V, by which images for Azure and Hyper-V tell controllers
+ * and IDE disks apart. The first controller is always there; the others come with their first disk.
  * Everything here runs on the main thread.
  */
 #include <errno.h>
@@ -18,14 +19,27 @@
 #include "worker/control.h"
 #include "worker/machine.h"
 
+#define IDE(c, location)                                                                           \
+	[WORKER_IDE(c, location)] = {.name = "ide" #c "." #location,                               \
+		.instance = {c, location, 0x8899, {0}},                                            \
+		.ide = true,                                                                       \
+		.path = c,                                                                         \
+		.target = location}
+
 static const struct {
 	const char *name;
 	GUID instance;
-} names[WORKER_CONTROLLERS] = {
+	bool ide;
+	uint8_t path, target;
+} names[WORKER_PLACES] = {
 	{"scsi0", {0xf8b3781a, 0x1e82, 0x4818, {0xa1, 0xc3, 0x63, 0xd8, 0x06, 0xec, 0x15, 0xbb}}},
 	{"scsi1", {0xf8b3781b, 0x1e82, 0x4818, {0xa1, 0xc3, 0x63, 0xd8, 0x06, 0xec, 0x15, 0xbb}}},
 	{"scsi2", {0xf8b3781c, 0x1e82, 0x4818, {0xa1, 0xc3, 0x63, 0xd8, 0x06, 0xec, 0x15, 0xbb}}},
 	{"scsi3", {0xf8b3781d, 0x1e82, 0x4818, {0xa1, 0xc3, 0x63, 0xd8, 0x06, 0xec, 0x15, 0xbb}}},
+	IDE(0, 0),
+	IDE(0, 1),
+	IDE(1, 0),
+	IDE(1, 1),
 };
 
 /* A unit of the guest's. */
@@ -36,8 +50,8 @@ struct entry {
 };
 
 struct disks {
-	struct storage *controllers[WORKER_CONTROLLERS];
-	struct entry entries[WORKER_CONTROLLERS][WORKER_LUNS];
+	struct storage *controllers[WORKER_PLACES];
+	struct entry entries[WORKER_PLACES][WORKER_LUNS];
 };
 
 /* ---- Units ------------------------------------------------------------------------------------
@@ -63,8 +77,11 @@ static int offer_controller(struct machine *m, unsigned i)
 {
 	struct storage_config config = {.name = names[i].name,
 		.instance = names[i].instance,
-		.sub_channels = m->config->processors - 1,
-		.engine = m->config->disk_engine};
+		.sub_channels = names[i].ide ? 0 : m->config->processors - 1,
+		.engine = m->config->disk_engine,
+		.ide = names[i].ide,
+		.ide_path = names[i].path,
+		.ide_target = names[i].target};
 
 	if (m->disks->controllers[i])
 		return 0;
@@ -128,7 +145,7 @@ void disks_destroy(struct machine *m)
 {
 	const struct worker_config *config = m->config;
 
-	for (unsigned i = 0; m->disks && i < WORKER_CONTROLLERS; i++) {
+	for (unsigned i = 0; m->disks && i < WORKER_PLACES; i++) {
 		storage_destroy(m->disks->controllers[i]);
 		for (unsigned lun = 0; lun < WORKER_LUNS; lun++) {
 			scsi_unit_destroy(m->disks->entries[i][lun].unit);
@@ -192,10 +209,10 @@ static int number(struct control_request *r, const char *name, unsigned limit)
 	return -2;
 }
 
-static void reply_place(struct control_request *r, unsigned controller, unsigned lun)
+static void add_place(struct json_object *to, unsigned controller, unsigned lun)
 {
-	json_object_object_add(r->reply, "controller", json_object_new_int((int)controller));
-	json_object_object_add(r->reply, "lun", json_object_new_int((int)lun));
+	json_object_object_add(to, "controller", json_object_new_int((int)controller));
+	json_object_object_add(to, "lun", json_object_new_int((int)lun));
 }
 
 static int open_disk(struct machine *m, struct control_request *r, struct worker_disk *at)
@@ -292,13 +309,13 @@ void disks_attach_request(struct machine *m, struct control_request *r)
 	if (err)
 		disk_close(at.disk);
 	else
-		reply_place(r, at.controller, at.lun);
+		add_place(r->reply, at.controller, at.lun);
 }
 
 static struct entry *find_path(
 	struct machine *m, const char *path, unsigned *controller, unsigned *lun)
 {
-	for (*controller = 0; *controller < WORKER_CONTROLLERS; ++*controller)
+	for (*controller = 0; *controller < WORKER_PLACES; ++*controller)
 		for (*lun = 0; *lun < WORKER_LUNS; ++*lun) {
 			struct entry *e = &m->disks->entries[*controller][*lun];
 
@@ -348,6 +365,10 @@ void disks_detach_request(struct machine *m, struct control_request *r)
 
 	if (!e)
 		return;
+	if (names[at.controller].ide) {
+		control_error(r, "a disk of an IDE controller stays as long as the machine runs");
+		return;
+	}
 	if (e->dvd) { /* the drive stays */
 		err = change_medium(m, r, &at);
 	} else {
@@ -359,7 +380,7 @@ void disks_detach_request(struct machine *m, struct control_request *r)
 				strerror(-err));
 	}
 	if (!err)
-		reply_place(r, at.controller, at.lun);
+		add_place(r->reply, at.controller, at.lun);
 }
 
 /* The size in bytes that a request wants of a disk that has @before; 0: replied. */
@@ -422,7 +443,7 @@ void disks_list_request(struct machine *m, struct control_request *r)
 {
 	struct json_object *list = json_object_new_array();
 
-	for (unsigned c = 0; c < WORKER_CONTROLLERS; c++)
+	for (unsigned c = 0; c < WORKER_PLACES; c++)
 		for (unsigned lun = 0; lun < WORKER_LUNS; lun++) {
 			const struct entry *e = &m->disks->entries[c][lun];
 			struct json_object *one;
@@ -432,8 +453,11 @@ void disks_list_request(struct machine *m, struct control_request *r)
 			one = json_object_new_object();
 			json_object_object_add(one, "path",
 				e->disk ? json_object_new_string(disk_path(e->disk)) : NULL);
-			json_object_object_add(one, "controller", json_object_new_int((int)c));
-			json_object_object_add(one, "lun", json_object_new_int((int)lun));
+			if (names[c].ide)
+				json_object_object_add(
+					one, "ide", json_object_new_string(names[c].name + 3));
+			else
+				add_place(one, c, lun);
 			json_object_object_add(one, "dvd", json_object_new_boolean(e->dvd));
 			json_object_array_add(list, one);
 		}

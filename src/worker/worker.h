@@ -40,12 +40,15 @@ enum worker_serial {
 
 #define WORKER_CONTROLLERS 4u
 #define WORKER_LUNS	   64u /* of a controller */
+/* What is at an IDE controller is a controller to the guest's driver, with the one LUN 0. */
+#define WORKER_IDE(controller, location) (WORKER_CONTROLLERS + 2 * (controller) + (location))
+#define WORKER_PLACES			 (WORKER_CONTROLLERS + 4u)
 
 /* A disk or a DVD of the guest. */
 struct worker_disk {
 	struct disk *disk; /* open; NULL: a DVD drive without a medium */
 	bool dvd, read_only;
-	unsigned controller, lun;
+	unsigned controller, lun; /* a SCSI controller's, or WORKER_IDE() and 0 */
 };
 
 /* The integration services, and what people call them. */

@@ -7,6 +7,8 @@ import subprocess
 from boot import CMDLINE, REFERENCE_PAGE, check_log
 from harness import Failure, tail, test
 
+MIB = 1 << 20
+
 # What the storage drivers say when something is wrong.
 COMPLAINTS = re.compile(r"(storvsc|hv_vmbus|scsi|sd |sr |I/O error|EXT4-fs|XFS).*"
                         r"(?i:error|fail|timed out|timeout|abort|reset|offline|corrupt|invalid)")
@@ -131,3 +133,55 @@ def kexec(context):
     context.check(result.console.count("Vmbus version:") == 2 and facts.get("kept") == "before"
                   and "failed" not in facts and re.search(" ext4$", facts.get("root", "")),
                   tail(result.console))
+
+
+# all: every disk's place, and what it holds; and each gets an answer.
+PLACES = """
+count() {
+	ls /sys/class/scsi_disk | wc -l
+}
+until [ "$(count)" = %d ]; do sleep 0.1; done
+fact root "$(findmnt -n -o SOURCE /)"
+for disk in /sys/class/scsi_disk/*; do
+	name=/dev/$(ls $disk/device/block)
+	until [ -b $name ]; do sleep 0.1; done
+	place=$(readlink -f $disk | sed -E 's,.*/([0-9a-f-]{36})/host.*:([0-9]+)$,\\1 \\2,')
+	said=$(head -c 32 $name | tr -cd 'a-z0-9.:')
+	case $said in
+	at:*) echo "at $place is $said"
+		echo "seen $said" | dd of=$name bs=512 seek=1 conv=sync oflag=direct 2>/dev/null ;;
+	*) fact rest "$name $place" ;;
+	esac
+done
+"""
+
+SCSI = "f8b3781{}-1e82-4818-a1c3-63d806ec15bb"
+IDE = "0000000{}-000{}-8899-0000-000000000000"
+
+
+@test("storage: a full controller, three more, IDE disks")
+def places(context):
+    """The root is an IDE disk."""
+    luns = [(0, lun) for lun in range(64)] + [(1, 0), (1, 63), (2, 5), (3, 63)]
+    expected = {f"{SCSI.format('abcd'[c])} {lun}": f"at:{c}.{lun}" for c, lun in luns}
+    options = {f"at:{c}.{lun}": f"controller={c},lun={lun}" for c, lun in luns}
+    for c, location in (0, 1), (1, 0), (1, 1):
+        expected[f"{IDE.format(c, location)} 0"] = f"at:ide.{c}.{location}"
+        options[f"at:ide.{c}.{location}"] = f"ide={c}.{location}"
+    files, arguments = {}, []
+    for said, option in options.items():
+        files[said] = context.folder / f"{said[3:]}.raw"
+        with open(files[said], "wb") as file:
+            file.write(said.encode())
+            file.truncate(MIB)
+        arguments += ["--disk", f"{files[said]},{option}"]
+    result = run_root(context, PLACES % (len(files) + 1), *arguments,
+                      disk=f"{context.root_disk()},ide=0.0")
+    found = dict(re.findall(r"^at (\S+ \d+) is (\S+)$", result.output(), re.M))
+    context.check(found == expected, f"found {found}\n{tail(result.console)}")
+    facts = result.facts()
+    context.check(facts.get("rest", "") == f"{facts.get('root')} {IDE.format(0, 0)} 0",
+                  f"root {facts.get('root')}, beside them {facts.get('rest')}")
+    for said, path in files.items():
+        answer = path.read_bytes()[512:1024].rstrip(b"\0").decode()
+        context.check(answer == f"seen {said}\n", f"{path.name} holds {answer!r}")
