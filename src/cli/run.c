@@ -52,6 +52,8 @@ static const char help[] =
 	"                      do not offer the guest an integration service; may be given more than "
 	"once\n"
 	"                      (heartbeat, timesync, shutdown)\n"
+	"  --vsock PATH        a Unix socket for connections to the guest: \"CONNECT PORT\" and the "
+	"stream\n"
 	"  --name NAME         what messages call the machine (default: the kernel's file name)\n"
 	"  --stats FILE        write figures about the run to a file when it ends\n"
 	"  --verbose           say more about what happens\n"
@@ -76,6 +78,7 @@ enum option_code {
 	OPT_DISABLE_SERVICE,
 	OPT_NAME,
 	OPT_STATS,
+	OPT_VSOCK,
 	OPT_VERBOSE,
 };
 
@@ -94,6 +97,7 @@ static const struct option options[] = {
 	{"disable-service", required_argument, NULL, OPT_DISABLE_SERVICE},
 	{"name", required_argument, NULL, OPT_NAME},
 	{"stats", required_argument, NULL, OPT_STATS},
+	{"vsock", required_argument, NULL, OPT_VSOCK},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{0},
 };
@@ -186,6 +190,7 @@ struct arguments {
 	struct worker_config config;
 	struct run_disks disks;
 	const char *stats;
+	const char *vsock;
 };
 
 static bool parse_option(void *ctx, int code, const char *value)
@@ -228,6 +233,9 @@ static bool parse_option(void *ctx, int code, const char *value)
 		return true;
 	case OPT_STATS:
 		arguments->stats = value;
+		return true;
+	case OPT_VSOCK:
+		arguments->vsock = value;
 		return true;
 	default:
 		log_set_verbose(true);
@@ -274,6 +282,15 @@ static bool open_serial(struct worker_config *config)
 	}
 }
 
+static bool open_sockets(struct arguments *arguments)
+{
+	int *fds = arguments->config.socket_fds;
+
+	if (arguments->vsock)
+		fds[WORKER_SOCKET_HYBRID] = cli_listen("the vsock socket", arguments->vsock, 128);
+	return !arguments->vsock || fds[WORKER_SOCKET_HYBRID] >= 0;
+}
+
 /* Outputs come last: they are made only for a machine whose input is there. */
 static bool open_all(struct arguments *arguments)
 {
@@ -285,7 +302,7 @@ static bool open_all(struct arguments *arguments)
 		       open_input("initrd", config->initrd_path, &config->initrd_fd)) &&
 	       run_disks_open(&arguments->disks, config) &&
 	       (!stats || open_output("the figures to", stats, &config->stats_fd)) &&
-	       open_serial(config);
+	       open_serial(config) && open_sockets(arguments);
 }
 
 static const char *base_name(const char *path)
@@ -313,6 +330,7 @@ int cli_run(int argc, char **argv)
 				.processors = 1,
 				.serial_fd = -1,
 				.stats_fd = -1,
+				.socket_fds = {-1, -1},
 			},
 	};
 	struct worker_config *config = &arguments.config;

@@ -196,14 +196,15 @@ static void woken(void *ctx, uint32_t events)
 
 	if (read(bus->wake_event, &count, sizeof(count)) != sizeof(count))
 		return;
-	serve_due(bus);
+	serve_due(&bus->own);
 	pthread_mutex_lock(&bus->lock);
 	serve_reap(bus);
 	connection_progress(bus);
 	read_inbox(bus);
 	empty_outbox(bus);
 	pthread_mutex_unlock(&bus->lock);
-	serve_due(bus);
+	serve_due(&bus->own);
+	offer_tell_gone(bus);
 }
 
 static void *bus_main(void *arg)
@@ -246,6 +247,7 @@ static int bus_init(struct vmbus *bus, const struct vmbus_config *config)
 	bus->loop = loop_create();
 	if (bus->wake_event < 0 || !bus->loop)
 		return -errno;
+	server_init(&bus->own, bus, bus->loop, bus->wake_event);
 	bus->wake_watch = loop_watch_create(bus->loop, bus->wake_event, EPOLLIN, woken, bus);
 	return bus->wake_watch ? notify_create(bus) : -errno;
 }
@@ -291,6 +293,7 @@ void vmbus_destroy(struct vmbus *bus)
 	vmbus_reset(bus);
 	loop_quit(bus->loop);
 	pthread_join(bus->thread, NULL);
+	servers_destroy(bus);
 	for (unsigned i = 0; i < VMBUS_MAX_CHANNELS; i++)
 		free(bus->channel[i]);
 	bus_free(bus);

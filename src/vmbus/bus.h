@@ -42,10 +42,24 @@ struct vmbus_gpadl {
 
 enum service {
 	SERVICE_IDLE,	 /* not open, nothing to free */
-	SERVICE_DUE,	 /* the bus's thread will begin to serve it */
+	SERVICE_DUE,	 /* its server will begin to serve it */
 	SERVICE_RUNNING, /* a thread calls the provider */
 	SERVICE_STOPPED, /* close() has returned: the bus's thread will free what it used */
 };
+
+/* A thread that serves channels: the bus's own, or one of those that channels share. */
+struct server {
+	struct vmbus *bus;
+	struct loop *loop;
+	int event;	/* makes it look at what is due */
+	unsigned users; /* channels that it serves, or will */
+	struct vmbus_channel *due, **due_end;
+	/* Not of the bus's own. */
+	struct loop_watch *watch;
+	pthread_t thread;
+};
+
+#define SERVERS_MAX 4u /* threads that channels share, no more than there are processors */
 
 struct vmbus_channel {
 	struct vmbus *bus;
@@ -61,8 +75,12 @@ struct vmbus_channel {
 	bool rescinded; /* and then taken away */
 	bool revoked;	/* the device is gone: free it when the guest has let go */
 	bool awaited;	/* not yet: vmbus_revoke() waits for it to be idle */
+	bool withdrawn; /* its provider waits for gone() */
 	bool open;	/* the guest opened it and did not close it */
 	enum service service;
+	struct server *server;	    /* NULL: it is served alone */
+	struct vmbus_channel *next; /* due at its server, stopped, or gone: in one list at most */
+	bool due;
 	bool stop;	 /* whoever serves it shall end */
 	bool complained; /* of what this guest does with it, in one line */
 	uint32_t open_id;
@@ -102,6 +120,10 @@ struct vmbus {
 	struct loop *loop;
 	int wake_event;
 	struct loop_watch *wake_watch;
+	struct server own, servers[SERVERS_MAX];
+	unsigned n_servers;
+	struct vmbus_channel *stopped; /* SERVICE_STOPPED, to be freed */
+	struct vmbus_channel *gone;    /* withdrawn, and to be told so */
 
 	/* The connection. */
 	uint32_t version; /* 0: none */
@@ -171,6 +193,8 @@ void offer_idle(struct vmbus_channel *channel);
 void offer_drop_subchannels(struct vmbus_channel *primary);
 /* After leaving: the guest knows of nothing, and what it held back is freed. */
 void offer_forget_guest(struct vmbus *bus);
+/* On the bus's thread, the lock not held: call gone() for what is. */
+void offer_tell_gone(struct vmbus *bus);
 
 /* ---- gpadl.c -------------------------------------------------------------------------------- */
 
@@ -193,8 +217,17 @@ void serve_open(struct vmbus_channel *channel, const struct vmbus_open_channel *
 void serve_stop(struct vmbus_channel *channel);
 /* On the bus's thread, the lock held: free what stopped services used. */
 void serve_reap(struct vmbus *bus);
-/* On the bus's thread, the lock not held: begin and end what the bus itself serves. */
-void serve_due(struct vmbus *bus);
+/* On a server's thread, the lock not held: begin and end what is due. */
+void serve_due(struct server *s);
+
+/* ---- server.c: threads that channels share ----------------------------------------------------
+ */
+
+void server_init(struct server *s, struct vmbus *bus, struct loop *loop, int event);
+/* The one that serves the fewest, for another user; NULL: none can be made. */
+struct server *server_get(struct vmbus *bus);
+/* After the last channel: end the threads. */
+void servers_destroy(struct vmbus *bus);
 
 /* ---- packet.c ------------------------------------------------------------------------------- */
 

@@ -113,7 +113,28 @@ static void collect(struct vmbus_channel *ch)
 	if (ch->monitor >= 0)
 		bus->monitored[ch->monitor] = NULL;
 	bus->channel[ch->relid] = NULL;
-	free(ch);
+	if (!ch->withdrawn) {
+		free(ch);
+		return;
+	}
+	ch->next = bus->gone;
+	bus->gone = ch;
+	bus_wake(bus);
+}
+
+void offer_tell_gone(struct vmbus *bus)
+{
+	struct vmbus_channel *ch, *next;
+
+	pthread_mutex_lock(&bus->lock);
+	ch = bus->gone;
+	bus->gone = NULL;
+	pthread_mutex_unlock(&bus->lock);
+	for (; ch; ch = next) {
+		next = ch->next;
+		ch->provider->gone(ch->ctx);
+		free(ch);
+	}
 }
 
 void offer_released(struct vmbus_channel *ch)
@@ -265,6 +286,19 @@ void vmbus_revoke(struct vmbus_channel *ch)
 	ch->awaited = false;
 	collect(ch);
 	pthread_mutex_unlock(&bus->lock);
+}
+
+void vmbus_withdraw(struct vmbus_channel *ch)
+{
+	struct vmbus *bus = ch->bus;
+
+	pthread_mutex_lock(&bus->lock);
+	ch->revoked = ch->withdrawn = true;
+	send_rescind(ch);
+	serve_stop(ch);
+	collect(ch);
+	pthread_mutex_unlock(&bus->lock);
+	bus_wake(bus);
 }
 
 unsigned vmbus_channel_index(const struct vmbus_channel *ch)

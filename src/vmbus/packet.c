@@ -248,6 +248,45 @@ int vmbus_send(struct vmbus_channel *ch, uint64_t transaction, bool wants_comple
 	return 0;
 }
 
+int vmbus_reserve(struct vmbus_channel *ch, uint32_t least, uint32_t most, uint8_t **at)
+{
+	uint32_t around = sizeof(struct vmbus_descriptor) + sizeof(struct vmbus_trailer), room;
+	int err;
+
+	if (ch->broken)
+		return -EPROTO;
+	err = ring_out_put(&ch->out, (uint32_t)sizeof(struct vmbus_descriptor) + round8(least), at);
+	if (!err)
+		err = ring_out_usable(&ch->out, around + round8(most), &room);
+	if (err)
+		return err;
+	/* Less than a moment ago: the guest has taken its index back. */
+	if (room < around + round8(least))
+		return -EPROTO;
+	*at += sizeof(struct vmbus_descriptor);
+	room -= around;
+	return (int)(room < round8(most) ? room : round8(most));
+}
+
+void vmbus_commit(struct vmbus_channel *ch, uint32_t bytes)
+{
+	struct vmbus_descriptor d = {
+		.type = VMBUS_PACKET_INBAND,
+		.offset8 = sizeof(d) / 8,
+		.length8 = (uint16_t)((sizeof(d) + round8(bytes)) / 8),
+	};
+	uint8_t *at = ch->out.ring.data + ch->out.write;
+
+	memcpy(at, &d, sizeof(d));
+	memset(at + sizeof(d) + bytes, 0, round8(bytes) - bytes);
+	commit(ch, 0, bytes);
+}
+
+int vmbus_taken(struct vmbus_channel *ch, uint32_t left)
+{
+	return ch->broken ? -EPROTO : ring_out_taken(&ch->out, left);
+}
+
 int vmbus_complete(
 	struct vmbus_channel *ch, uint64_t transaction, const void *payload, uint32_t size)
 {

@@ -215,6 +215,29 @@ int ring_out_put(struct ring_out *out, uint32_t bytes, uint8_t **at)
 	return 0;
 }
 
+/* Of the words that are free one stays so: see fits(). */
+static uint32_t usable(const struct ring_out *out)
+{
+	return out->ring.size - distance(&out->ring, out->read, out->write) - 8;
+}
+
+int ring_out_usable(struct ring_out *out, uint32_t wanted, uint32_t *bytes)
+{
+	if (usable(out) < wanted && look_for_room(out) < 0)
+		return -EPROTO;
+	*bytes = usable(out);
+	return 0;
+}
+
+int ring_out_taken(struct ring_out *out, uint32_t left)
+{
+	uint32_t need = out->ring.size - left - 8;
+
+	if (look_for_room(out) < 0)
+		return -EPROTO;
+	return fits(out, need) ? 1 : ask_for_room(out, need);
+}
+
 void ring_out_commit(struct ring_out *out, uint32_t bytes)
 {
 	struct vmbus_trailer trailer = {.start = out->write};

@@ -79,6 +79,16 @@ int ring_in_unmask(struct ring_in *in);
  */
 int ring_out_put(struct ring_out *out, uint32_t bytes, uint8_t **at);
 void ring_out_commit(struct ring_out *out, uint32_t bytes);
+/*
+ * ring_out_usable - how many bytes fit now, the trailer's 8 among them; fewer than that may be said
+ * when it is @wanted at least. Returns 0 or -EPROTO.
+ */
+int ring_out_usable(struct ring_out *out, uint32_t wanted, uint32_t *bytes);
+/*
+ * ring_out_taken - 1: no more than @left bytes, below the ring's size, are in the ring. 0: more;
+ * the guest was asked to signal when that changes. -EPROTO.
+ */
+int ring_out_taken(struct ring_out *out, uint32_t left);
 /* ring_out_publish - show the guest what was put. True: signal it. */
 bool ring_out_publish(struct ring_out *out);
 /*

@@ -181,6 +181,47 @@ struct loop *vmbus_channel_loop(struct vmbus_channel *ch)
 	return ch->loop;
 }
 
+/* ---- What a server has to do. The lock is held ----------------------------------------------- */
+
+/* Its server shall begin or end to serve it. The lock is held. */
+static void make_due(struct vmbus_channel *ch)
+{
+	struct server *s = ch->server;
+
+	ch->due = true;
+	ch->next = NULL;
+	*s->due_end = ch;
+	s->due_end = &ch->next;
+	signal_event(s->event);
+}
+
+static struct vmbus_channel *next_due(struct server *s)
+{
+	struct vmbus_channel *ch = s->due;
+
+	if (!ch)
+		return NULL;
+	ch->due = false;
+	s->due = ch->next;
+	if (!s->due)
+		s->due_end = &s->due;
+	return ch;
+}
+
+/* It was refused, and meanwhile asked to end. */
+static void not_due(struct vmbus_channel *ch)
+{
+	struct server *s = ch->server;
+	struct vmbus_channel **at = &s->due;
+
+	while (*at != ch)
+		at = &(*at)->next;
+	*at = ch->next;
+	if (!*at)
+		s->due_end = at;
+	ch->due = false;
+}
+
 /* ---- A service from begin to end, on the serving thread ----------------------------------------
  */
 
@@ -197,9 +238,21 @@ static void answer(struct vmbus_channel *ch, uint32_t relid, uint32_t open_id, b
 	bus_send(ch->bus, VMBUS_OPEN_RESULT, &result, sizeof(result));
 }
 
+/* The serving thread is done with it, and does not touch it any more. The lock is held. */
+static void stopped(struct vmbus_channel *ch)
+{
+	if (ch->due)
+		not_due(ch);
+	ch->service = SERVICE_STOPPED;
+	ch->next = ch->bus->stopped;
+	ch->bus->stopped = ch;
+	bus_wake(ch->bus);
+}
+
 /* False: it was refused and is at its end. */
 static bool begin(struct vmbus_channel *ch)
 {
+	struct vmbus *bus = ch->bus;
 	int err = ch->provider->open(ch->ctx, ch, ch->user_data);
 
 	if (!err) {
@@ -209,29 +262,30 @@ static bool begin(struct vmbus_channel *ch)
 			ch->provider->close(ch->ctx, ch);
 		}
 	}
-	pthread_mutex_lock(&ch->bus->lock);
+	/* What the guest put into the ring before it could signal will be seen. */
+	signal_event(ch->event);
+	pthread_mutex_lock(&bus->lock);
 	answer(ch, ch->relid, ch->open_id, !err);
 	if (err)
-		ch->service = SERVICE_STOPPED;
+		stopped(ch);
 	else
 		notify_opened(ch);
-	pthread_mutex_unlock(&ch->bus->lock);
-	bus_wake(ch->bus);
-	/* What the guest put into the ring before it could signal is seen now. */
-	signal_event(ch->event);
+	pthread_mutex_unlock(&bus->lock);
+	bus_wake(bus);
 	return !err;
 }
 
 static void end(struct vmbus_channel *ch)
 {
+	struct vmbus *bus = ch->bus;
+
 	ch->broken = true;
 	loop_watch_destroy(ch->watch);
 	ch->watch = NULL;
 	ch->provider->close(ch->ctx, ch);
-	pthread_mutex_lock(&ch->bus->lock);
-	ch->service = SERVICE_STOPPED;
-	pthread_mutex_unlock(&ch->bus->lock);
-	bus_wake(ch->bus);
+	pthread_mutex_lock(&bus->lock);
+	stopped(ch);
+	pthread_mutex_unlock(&bus->lock);
 }
 
 static void *serve_alone(void *arg)
@@ -248,34 +302,24 @@ static void *serve_alone(void *arg)
 	return NULL;
 }
 
-/* A channel that the bus has to begin or end to serve, or NULL. */
-static struct vmbus_channel *next_due(struct vmbus *bus)
+void serve_due(struct server *s)
 {
-	struct vmbus_channel *ch;
-
-	for_each_channel (ch, bus) {
-		if (ch->service == SERVICE_DUE || (ch->service == SERVICE_RUNNING && ch->stop &&
-							  ch->offer.service == VMBUS_SERVED_BY_BUS))
-			return ch;
-	}
-	return NULL;
-}
-
-void serve_due(struct vmbus *bus)
-{
+	struct vmbus *bus = s->bus;
 	struct vmbus_channel *ch;
 
 	pthread_mutex_lock(&bus->lock);
-	while ((ch = next_due(bus)) != NULL) {
-		bool starts = ch->service == SERVICE_DUE;
+	while ((ch = next_due(s)) != NULL) {
+		bool starts = ch->service == SERVICE_DUE, serves;
 
 		ch->service = SERVICE_RUNNING;
 		pthread_mutex_unlock(&bus->lock);
-		if (starts)
-			begin(ch);
-		else
+		serves = starts && begin(ch);
+		if (!starts)
 			end(ch);
 		pthread_mutex_lock(&bus->lock);
+		/* Asked to end before it had begun. */
+		if (serves && ch->stop && !ch->due)
+			make_due(ch);
 	}
 	pthread_mutex_unlock(&bus->lock);
 }
@@ -339,9 +383,15 @@ static int start(struct vmbus_channel *ch)
 {
 	int err;
 
-	if (ch->offer.service == VMBUS_SERVED_BY_BUS) {
-		ch->loop = ch->bus->loop;
+	if (ch->offer.service != VMBUS_SERVED_ALONE) {
+		ch->server = ch->offer.service == VMBUS_SERVED_BY_BUS ? &ch->bus->own
+								      : server_get(ch->bus);
+		if (!ch->server)
+			return -ENOMEM;
+		ch->server->users++;
+		ch->loop = ch->server->loop;
 		ch->service = SERVICE_DUE;
+		make_due(ch);
 		return 0;
 	}
 	ch->loop = loop_create();
@@ -365,8 +415,11 @@ static void free_service(struct vmbus_channel *ch)
 	if (ch->event >= 0)
 		close(ch->event);
 	ch->event = -1;
-	if (ch->loop != bus->loop)
+	if (ch->server)
+		ch->server->users--;
+	else
 		loop_destroy(ch->loop);
+	ch->server = NULL;
 	ch->loop = NULL;
 	memory_view_destroy(&bus->memory, &ch->in_view);
 	memory_view_destroy(&bus->memory, &ch->out_view);
@@ -409,17 +462,16 @@ void serve_stop(struct vmbus_channel *ch)
 	ch->stop = true;
 	if (ch->offer.service == VMBUS_SERVED_ALONE)
 		loop_quit(ch->loop);
-	else
-		bus_wake(ch->bus);
+	else if (!ch->due)
+		make_due(ch);
 }
 
 void serve_reap(struct vmbus *bus)
 {
 	struct vmbus_channel *ch;
 
-	for_each_channel (ch, bus) {
-		if (ch->service != SERVICE_STOPPED)
-			continue;
+	while ((ch = bus->stopped) != NULL) {
+		bus->stopped = ch->next;
 		/* It has no more to do than to return. */
 		if (ch->offer.service == VMBUS_SERVED_ALONE)
 			pthread_join(ch->thread, NULL);

@@ -9,11 +9,12 @@
  *
  * Threads. The bus has one thread, which deals with control messages. An open channel is served by
  * one thread, which waits for the guest's signal and calls the provider: the bus's own
- * (VMBUS_SERVED_BY_BUS, for devices with little traffic) or one that lives while the channel is
- * open (VMBUS_SERVED_ALONE). All of the table's functions for a channel are called on its thread,
- * so that what belongs to a channel needs no lock; functions here that are marked "serving thread"
- * are called there too. A provider that has more to wait for (a disk's completions, a socket)
- * watches it on vmbus_channel_loop().
+ * (VMBUS_SERVED_BY_BUS, for devices with little traffic), one that lives while the channel is open
+ * (VMBUS_SERVED_ALONE), or one of a few that such channels share (VMBUS_SERVED_TOGETHER, for
+ * devices that come by the thousand and never wait inside a function). All of the table's functions
+ * for a channel are called on its thread, so that what belongs to a channel needs no lock;
+ * functions here that are marked "serving thread" are called there too. A provider that has more to
+ * wait for (a disk's completions, a socket) watches it on vmbus_channel_loop().
  *
  * Everything that a guest puts in a ring or in its pages may change while it is looked at. Take
  * what is decided on with vmbus_packet_read() once, check that copy, then use it.
@@ -111,7 +112,8 @@ struct vmbus_packet {
 };
 
 /*
- * What a device does. All but open, close and receive may be NULL. @ctx is the offer's.
+ * What a device does. All but open, close and receive may be NULL, and gone where nothing is
+ * withdrawn. @ctx is the offer's.
  */
 struct vmbus_provider {
 	/*
@@ -135,11 +137,14 @@ struct vmbus_provider {
 	void (*batch_end)(void *ctx, struct vmbus_channel *channel);
 	/* A send that returned -EAGAIN may do better now. */
 	void (*room)(void *ctx, struct vmbus_channel *channel);
+	/* The bus's thread: nothing is left of what vmbus_withdraw() was called for. */
+	void (*gone)(void *ctx);
 };
 
 enum vmbus_service {
 	VMBUS_SERVED_BY_BUS,
 	VMBUS_SERVED_ALONE,
+	VMBUS_SERVED_TOGETHER,
 };
 
 struct vmbus_offer {
@@ -170,6 +175,15 @@ int vmbus_offer(struct vmbus *bus, const struct vmbus_offer *offer,
  * will run, and @channel is no more.
  */
 void vmbus_revoke(struct vmbus_channel *channel);
+/*
+ * vmbus_withdraw - begin to take a device without sub-channels away, for good; any thread, also
+ * within the provider's functions, and again while gone() has not been called. close() is called if
+ * the channel is open; gone() when the guest has let go of it, too, or has been forgotten: then
+ * @channel is no more. A guest's drivers see offers in order, and Linux lets go of one that nobody
+ * opened only after they have seen it: so an offer that is withdrawn at once tells when they have
+ * seen those before it.
+ */
+void vmbus_withdraw(struct vmbus_channel *channel);
 /*
  * vmbus_offer_subchannels - offer @count more channels of an open primary channel's device, with
  * indices from 1. They go when the primary channel closes. Serving thread. Returns 0, -ENOSPC,
@@ -226,6 +240,20 @@ int vmbus_send(struct vmbus_channel *channel, uint64_t transaction, bool wants_c
 	const struct iovec *payload, unsigned count);
 int vmbus_complete(
 	struct vmbus_channel *channel, uint64_t transaction, const void *payload, uint32_t size);
+
+/*
+ * vmbus_reserve - for a payload that is read straight into the ring: room for at least @least and
+ * at most @most bytes in *@at, a multiple of 8. Returns how many, or as above. It becomes a packet
+ * with vmbus_commit(), which says how many of the bytes it has (at most those), or nothing when
+ * something else is put first.
+ */
+int vmbus_reserve(struct vmbus_channel *channel, uint32_t least, uint32_t most, uint8_t **at);
+void vmbus_commit(struct vmbus_channel *channel, uint32_t bytes);
+/*
+ * vmbus_taken - whether the guest has taken all packets but the last @left bytes of the ring, which
+ * count their headers: 1; 0: not yet, and room() will be called; -EPROTO.
+ */
+int vmbus_taken(struct vmbus_channel *channel, uint32_t left);
 
 struct vmbus_transfer {
 	uint32_t offset, bytes;

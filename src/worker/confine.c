@@ -44,6 +44,7 @@ static const int allowed[] = {
 	SYS_recvfrom,
 	SYS_recvmsg,
 	SYS_accept4,
+	SYS_shutdown,
 	SYS_fcntl,
 	SYS_poll,
 	SYS_ppoll,

@@ -18,6 +18,7 @@
 #include "chipset/acpi.h"
 #include "worker/confine.h"
 #include "worker/control.h"
+#include "worker/sockets.h"
 #include "worker/stats.h"
 #include "worker/terminal.h"
 
@@ -337,6 +338,15 @@ static int listen_for_control(struct machine *m)
 	return -1;
 }
 
+static int start_sockets(struct machine *m)
+{
+	m->sockets = sockets_start(m);
+	if (m->sockets)
+		return 0;
+	log_error("%s: cannot offer Hyper-V sockets: %s", m->config->name, strerror(errno));
+	return -1;
+}
+
 static int start(struct machine *m)
 {
 	const struct worker_config *config = m->config;
@@ -356,7 +366,8 @@ static int start(struct machine *m)
 		log_error("%s: cannot give up privileges: %s", config->name, strerror(-err));
 		return WORKER_FAILED;
 	}
-	if (create_vmbus(m) || disks_create(m) || services_create(m) || listen_for_control(m))
+	if (create_vmbus(m) || disks_create(m) || services_create(m) || start_sockets(m) ||
+		listen_for_control(m))
 		return WORKER_FAILED;
 	return run(m);
 }
@@ -364,6 +375,7 @@ static int start(struct machine *m)
 static void take_down(struct machine *m)
 {
 	control_destroy(m->control);
+	sockets_stop(m->sockets);
 	services_destroy(m);
 	disks_destroy(m);
 	vmbus_destroy(m->vmbus);

@@ -53,6 +53,7 @@ struct machine {
 	struct disks *disks;
 	struct services *services;
 	struct control *control;
+	struct machine_sockets *sockets;
 	struct loop_watch *signals;
 	int signal_fd;
 	_Atomic enum machine_end end;

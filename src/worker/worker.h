@@ -44,6 +44,13 @@ enum worker_serial {
 #define WORKER_IDE(controller, location) (WORKER_CONTROLLERS + 2 * (controller) + (location))
 #define WORKER_PLACES			 (WORKER_CONTROLLERS + 4u)
 
+/* The Unix sockets at which programs of the host ask for connections to the guest. */
+enum worker_socket {
+	WORKER_SOCKET_MACHINE, /* at the place that the machine's ID has */
+	WORKER_SOCKET_HYBRID,  /* where the user wants one */
+	WORKER_SOCKETS,
+};
+
 /* A disk or a DVD of the guest. */
 struct worker_disk {
 	struct disk *disk; /* open; NULL: a DVD drive without a medium */
@@ -83,7 +90,8 @@ struct worker_config {
 	struct worker_disk *disks;
 	unsigned n_disks;
 	unsigned disabled_services; /* a bit for each enum worker_service */
-	int control_fd;	    /* a listening socket (control.h), -1: none */
+	int control_fd;			/* a listening socket (control.h), -1: none */
+	int socket_fds[WORKER_SOCKETS]; /* listening sockets (greeting.h), -1: none */
 	int stats_fd; /* -1: none; gets one "key value" line a figure when the machine ends */
 };
 

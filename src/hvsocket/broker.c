@@ -1,0 +1,409 @@
+/*
+ * broker.c - see broker.h.
+ *
+ * A guest's connection goes to the first of these that there is:
+ * - a program that listens for this machine, for all machines (children), or for everybody: a Unix
+ *   socket (places.h) whose owner the registry lets serve;
+ * - what the registry says to do: another Unix socket, or a program to be started, which gets the
+ *   connection as its standard input and output;
+ * - the hybrid form's Unix socket for the vsock port.
+ * Our end of a Unix socket is bound to a name that tells the other end who connects (address.h).
+ */
+#include "hvsocket/broker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/guid.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "hvsocket/places.h"
+#include "hvsocket/services.h"
+
+#define RETRY	  10u /* ms between attempts at a listener whose queue is full */
+#define NS_PER_MS 1000000ull
+
+struct waiting {
+	struct broker_question question;
+	uint64_t until; /* 0: this place is free */
+};
+
+struct broker {
+	const struct broker_config *config;
+	struct services *services;
+	int fd;
+	unsigned programs;
+	unsigned n_waiting;
+	struct waiting waiting[BROKER_WAITING];
+};
+
+/* ---- Answers ----------------------------------------------------------------------------------
+ */
+
+static void answer(struct broker *b, const struct broker_question *q, int err, int given)
+{
+	struct broker_answer a = {.tag = q->tag, .err = err};
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr header;
+	} control = {0};
+	struct iovec iov = {&a, sizeof(a)};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (given >= 0) {
+		message.msg_control = &control;
+		message.msg_controllen = sizeof(control.room);
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.header), &given, sizeof(given));
+	}
+	/* When it cannot be sent the machine is gone, which the next look at the socket says. */
+	while (sendmsg(b->fd, &message, MSG_NOSIGNAL) < 0 && errno == EINTR)
+		;
+	if (given >= 0)
+		close(given);
+}
+
+/* ---- Who listens ------------------------------------------------------------------------------
+ */
+
+/* The guest's end of a connection. */
+static struct hv_address guest_end(const struct broker *b, const struct broker_question *q)
+{
+	return (struct hv_address){.vm = b->config->vm, .service = q->endpoint};
+}
+
+/* Connects to a Unix socket. Returns a descriptor; -EAGAIN: its queue is full; or why not. */
+static int connect_to(const struct broker *b, const struct broker_question *q, const char *path)
+{
+	struct hv_address end = guest_end(b, q);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), err;
+
+	if (fd < 0)
+		return -errno;
+	err = hv_address_bind(fd, &end);
+	if (!err)
+		err = hv_place_connect(fd, path);
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
+}
+
+/* The same, where any user may listen: the registry says whether this one does for this guest. */
+static int connect_to_listener(const struct broker *b, const struct broker_question *q,
+	const struct service *service, const char *path)
+{
+	struct ucred who;
+	socklen_t length = sizeof(who);
+	int fd = connect_to(b, q, path);
+
+	if (fd < 0)
+		return fd;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length) == 0 &&
+		service_may_serve(service, who.uid, b->config->owner, &b->config->vm))
+		return fd;
+	close(fd);
+	return -EACCES;
+}
+
+static int find_listener(
+	const struct broker *b, const struct broker_question *q, const struct service *service)
+{
+	const GUID *scopes[] = {&b->config->vm, &hv_children, &hv_zero};
+	char base[PATH_MAX], path[PATH_MAX];
+	int fd = -ECONNREFUSED;
+
+	if (!hv_place_base(0, base))
+		return -ECONNREFUSED;
+	for (unsigned i = 0; i < sizeof(scopes) / sizeof(scopes[0]); i++) {
+		hv_place_listener(base, scopes[i], &q->service, path);
+		fd = connect_to_listener(b, q, service, path);
+		if (fd >= 0 || fd == -EAGAIN)
+			return fd;
+	}
+	return -ECONNREFUSED;
+}
+
+/* ---- Programs ---------------------------------------------------------------------------------
+ */
+
+static void set_guid(const char *variable, const GUID *value)
+{
+	char text[GUID_TEXT];
+
+	setenv(variable, guid_format(value, text), 1);
+}
+
+static void __attribute__((noreturn)) become(const struct broker *b,
+	const struct broker_question *q, const struct service *service, int fd)
+{
+	setsid();
+	signal(SIGINT, SIG_DFL);
+	signal(SIGQUIT, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
+	signal(SIGPIPE, SIG_DFL);
+	set_guid("PARTITA_VM_ID", &b->config->vm);
+	set_guid("PARTITA_SERVICE_ID", &q->service);
+	set_guid("PARTITA_PEER_SERVICE_ID", &q->endpoint);
+	if (dup2(fd, STDIN_FILENO) >= 0 && dup2(fd, STDOUT_FILENO) >= 0) {
+		syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0);
+		execv(service->command[0], service->command);
+	}
+	log_error("%s: cannot start %s for service %s: %s", b->config->name, service->command[0],
+		service->name, strerror(errno));
+	_exit(127);
+}
+
+/* Returns the other end of the program's standard input and output. */
+static int start_program(
+	struct broker *b, const struct broker_question *q, const struct service *service)
+{
+	struct hv_address end = guest_end(b, q);
+	int pair[2], err;
+	pid_t child;
+
+	while (b->programs && waitpid(-1, NULL, WNOHANG) > 0)
+		b->programs--;
+	if (b->programs == BROKER_PROGRAMS)
+		return -ECONNREFUSED;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	err = hv_address_bind(pair[0], &end);
+	child = err ? -1 : fork();
+	if (child == 0)
+		become(b, q, service, pair[1]);
+	if (child < 0 && !err)
+		err = -errno;
+	close(pair[1]);
+	if (err) {
+		close(pair[0]);
+		return err;
+	}
+	b->programs++;
+	return pair[0];
+}
+
+/* ---- Questions --------------------------------------------------------------------------------
+ */
+
+/* The hybrid form has a Unix socket for each port. */
+static int find_hybrid(const struct broker *b, const struct broker_question *q)
+{
+	char path[PATH_MAX];
+	uint32_t port;
+
+	if (!b->config->hybrid || !hv_port_of_service(&q->service, &port) ||
+		snprintf(path, sizeof(path), "%s_%u", b->config->hybrid, port) >= PATH_MAX)
+		return -ECONNREFUSED;
+	return connect_to(b, q, path);
+}
+
+/* A descriptor; -EAGAIN: later perhaps; or a negative errno. */
+static int find(struct broker *b, const struct broker_question *q)
+{
+	const struct service *service;
+	int fd = services_lookup(b->services, &q->service, &service);
+
+	if (fd || !service || !service->enabled ||
+		!service_may_serve(service, b->config->owner, b->config->owner, &b->config->vm))
+		return fd ? -EACCES : -ECONNREFUSED;
+	fd = find_listener(b, q, service);
+	if (fd >= 0 || fd == -EAGAIN)
+		return fd;
+	if (service->socket)
+		return connect_to(b, q, service->socket);
+	if (service->command)
+		return start_program(b, q, service);
+	return find_hybrid(b, q);
+}
+
+static int may_connect(struct broker *b, const struct broker_question *q)
+{
+	const struct service *service;
+
+	if (services_lookup(b->services, &q->service, &service) ||
+		!service_may_connect(service, q->uid, b->config->owner, &b->config->vm))
+		return -EACCES;
+	return 0;
+}
+
+/* A listener's queue is full: the question waits, if there is room for it to. */
+static void wait_for(struct broker *b, const struct broker_question *q)
+{
+	for (unsigned i = 0; i < BROKER_WAITING; i++) {
+		if (b->waiting[i].until)
+			continue;
+		b->waiting[i].question = *q;
+		b->waiting[i].until = loop_now() + BROKER_PATIENCE * NS_PER_MS;
+		b->n_waiting++;
+		return;
+	}
+	answer(b, q, -ECONNREFUSED, -1);
+}
+
+static void consider(struct broker *b, const struct broker_question *q)
+{
+	int fd;
+
+	switch (q->kind) {
+	case BROKER_GUEST_CONNECTS:
+		fd = find(b, q);
+		if (fd == -EAGAIN)
+			wait_for(b, q);
+		else
+			answer(b, q, fd < 0 ? fd : 0, fd);
+		return;
+	case BROKER_MAY_CONNECT:
+		answer(b, q, may_connect(b, q), -1);
+		return;
+	default:
+		answer(b, q, -EINVAL, -1);
+	}
+}
+
+static void try_again(struct broker *b)
+{
+	for (unsigned i = 0; b->n_waiting && i < BROKER_WAITING; i++) {
+		struct waiting *w = &b->waiting[i];
+		int fd;
+
+		if (!w->until)
+			continue;
+		fd = find(b, &w->question);
+		if (fd == -EAGAIN && loop_now() < w->until)
+			continue;
+		answer(b, &w->question, fd < 0 ? -ECONNREFUSED : 0, fd);
+		w->until = 0;
+		b->n_waiting--;
+	}
+}
+
+/* Until the machine has ended. */
+static void serve(struct broker *b)
+{
+	struct pollfd pfd = {.fd = b->fd, .events = POLLIN};
+	struct broker_question q;
+
+	for (;;) {
+		int ready = poll(&pfd, 1, b->n_waiting ? (int)RETRY : -1);
+
+		if (ready > 0) {
+			ssize_t n = recv(b->fd, &q, sizeof(q), 0);
+
+			if (n == sizeof(q))
+				consider(b, &q);
+			else if (n == 0 || (n < 0 && errno != EINTR))
+				return;
+		} else {
+			try_again(b);
+		}
+	}
+}
+
+/* ---- The process ------------------------------------------------------------------------------
+ */
+
+/*
+ * It keeps its socket and where messages go, and nothing else of what the machine has open: neither
+ * disks nor a terminal. A key that interrupts the machine does not interrupt it.
+ */
+static int detach(int *fd)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	signal(SIGINT, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	prctl(PR_SET_NAME, "partita-broker");
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+		dup3(*fd, STDERR_FILENO + 1, O_CLOEXEC) < 0)
+		return -errno;
+	*fd = STDERR_FILENO + 1;
+	syscall(SYS_close_range, *fd + 1, ~0u, 0);
+	return 0;
+}
+
+static void __attribute__((noreturn)) broker_main(const struct broker_config *config, int fd)
+{
+	struct broker *b = calloc(1, sizeof(*b));
+	int err = b ? detach(&fd) : -ENOMEM;
+
+	if (!err) {
+		b->config = config;
+		b->fd = fd;
+		b->services = services_open(NULL);
+		err = b->services ? 0 : -ENOMEM;
+	}
+	if (err)
+		log_error("%s: nobody will find services of the host for the guest: %s",
+			config->name, strerror(-err));
+	else
+		serve(b);
+	for (char *const *path = config->paths; path && *path; path++)
+		unlink(*path);
+	_exit(err ? 1 : 0);
+}
+
+int broker_start(const struct broker_config *config, int *fd)
+{
+	int pair[2];
+	pid_t child;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	child = fork();
+	if (child == 0) {
+		close(pair[0]);
+		broker_main(config, pair[1]);
+	}
+	close(pair[1]);
+	if (child < 0) {
+		int err = -errno;
+
+		close(pair[0]);
+		return err;
+	}
+	*fd = pair[0];
+	return 0;
+}
+
+int broker_receive(int fd, struct broker_answer *a, int *given)
+{
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr header;
+	} control;
+	struct iovec iov = {a, sizeof(*a)};
+	struct msghdr message = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control.room)};
+	ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct cmsghdr *h;
+
+	*given = -1;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n != sizeof(*a))
+		return -EPIPE;
+	h = CMSG_FIRSTHDR(&message);
+	if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS &&
+		h->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(given, CMSG_DATA(h), sizeof(*given));
+	return 1;
+}

@@ -1,0 +1,228 @@
+/*
+ * sockets.c - see sockets.h. Programs are heard on the main thread: a line that is not there in
+ * time is not waited for, and so many may be waited for that one who sends none keeps nobody else
+ * out.
+ */
+#include "worker/sockets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "worker/greeting.h"
+#include "worker/machine.h"
+
+#define CLIENTS	 256u	       /* whose first line has not come */
+#define PATIENCE 5000000000ull /* nanoseconds that it may take */
+
+struct client {
+	struct machine_sockets *sockets;
+	struct client *next, **link; /* in the order in which they came */
+	struct loop_watch *watch;    /* of changes: what there is of a line stays in the socket */
+	int fd;
+	uint64_t deadline;
+};
+
+struct machine_sockets {
+	struct machine *machine;
+	struct sockets *sockets;
+	struct loop_watch *listen[WORKER_SOCKETS];
+	struct loop_timer *patience;
+	struct client *clients, **clients_end;
+	unsigned n_clients;
+};
+
+/* ---- Clients ----------------------------------------------------------------------------------
+ */
+
+static void listen_more(struct machine_sockets *s)
+{
+	for (unsigned i = 0; i < WORKER_SOCKETS; i++)
+		if (s->listen[i])
+			loop_watch_change(s->listen[i], s->n_clients < CLIENTS ? EPOLLIN : 0);
+}
+
+static void client_add(struct machine_sockets *s, struct client *c)
+{
+	c->deadline = loop_now() + PATIENCE;
+	c->link = s->clients_end;
+	*c->link = c;
+	s->clients_end = &c->next;
+	if (s->clients == c)
+		loop_timer_arm(s->patience, c->deadline, 0);
+	if (++s->n_clients == CLIENTS)
+		listen_more(s);
+}
+
+/* Returns its descriptor, which is not closed. */
+static int client_remove(struct client *c)
+{
+	struct machine_sockets *s = c->sockets;
+	int fd = c->fd;
+
+	*c->link = c->next;
+	if (c->next)
+		c->next->link = c->link;
+	else
+		s->clients_end = c->link;
+	loop_watch_destroy(c->watch);
+	free(c);
+	if (s->n_clients-- == CLIENTS)
+		listen_more(s);
+	return fd;
+}
+
+static void out_of_patience(void *ctx)
+{
+	struct machine_sockets *s = ctx;
+
+	while (s->clients && s->clients->deadline <= loop_now())
+		close(client_remove(s->clients));
+	if (s->clients)
+		loop_timer_arm(s->patience, s->clients->deadline, 0);
+}
+
+/* ---- Lines ------------------------------------------------------------------------------------
+ */
+
+static void answered(void *ctx, const struct socket_request *r, int err, uint32_t port)
+{
+	char text[GREETING_MAX];
+	size_t length = greeting_answer(r->kind, err, port, text);
+
+	/* A socket that was just connected has room for it; one that was closed needs none. */
+	if (length)
+		send(r->fd, text, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/*
+ * Takes the line out of the socket, and nothing behind it. Returns 1; 0: it is not there yet;
+ * -1: it will not come, or is none.
+ */
+static int take_line(int fd, char line[GREETING_MAX])
+{
+	ssize_t n = recv(fd, line, GREETING_MAX, MSG_PEEK | MSG_DONTWAIT);
+	char *end;
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -1;
+	end = memchr(line, '\n', (size_t)n);
+	if (!end)
+		return n == 0 || n == GREETING_MAX ? -1 : 0;
+	n = end - line + 1;
+	if (recv(fd, line, (size_t)n, MSG_DONTWAIT) != n)
+		return -1;
+	*end = 0;
+	return 1;
+}
+
+static void client_ready(void *ctx, uint32_t events)
+{
+	struct client *c = ctx;
+	struct machine_sockets *s = c->sockets;
+	struct socket_request request;
+	char line[GREETING_MAX];
+	int came = take_line(c->fd, line);
+
+	if (came == 0 && !(events & (EPOLLHUP | EPOLLRDHUP)))
+		return;
+	request.fd = client_remove(c);
+	if (came > 0 && greeting_parse(line, &request))
+		sockets_connect(s->sockets, &request);
+	else
+		close(request.fd);
+}
+
+static void accept_ready(struct machine_sockets *s, int listener)
+{
+	struct client *c;
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	c = calloc(1, sizeof(*c));
+	if (c)
+		c->watch = loop_watch_create(
+			s->machine->loop, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, client_ready, c);
+	if (!c || !c->watch) {
+		free(c);
+		close(fd);
+		return;
+	}
+	c->sockets = s;
+	c->fd = fd;
+	client_add(s, c);
+}
+
+static void machine_ready(void *ctx, uint32_t events)
+{
+	struct machine_sockets *s = ctx;
+
+	accept_ready(s, s->machine->config->socket_fds[WORKER_SOCKET_MACHINE]);
+}
+
+static void hybrid_ready(void *ctx, uint32_t events)
+{
+	struct machine_sockets *s = ctx;
+
+	accept_ready(s, s->machine->config->socket_fds[WORKER_SOCKET_HYBRID]);
+}
+
+/* ---- Life -------------------------------------------------------------------------------------
+ */
+
+static int listen_at(struct machine_sockets *s, unsigned which)
+{
+	static void (*const ready[WORKER_SOCKETS])(void *, uint32_t) = {
+		[WORKER_SOCKET_MACHINE] = machine_ready,
+		[WORKER_SOCKET_HYBRID] = hybrid_ready,
+	};
+	int fd = s->machine->config->socket_fds[which];
+
+	if (fd < 0)
+		return 0;
+	/* Who connects may be gone again before accept4(). */
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	s->listen[which] = loop_watch_create(s->machine->loop, fd, EPOLLIN, ready[which], s);
+	return s->listen[which] ? 0 : -errno;
+}
+
+struct machine_sockets *sockets_start(struct machine *m)
+{
+	struct machine_sockets *s = calloc(1, sizeof(*s));
+	struct sockets_config config = {
+		.name = m->config->name, .loop = m->loop, .answered = answered};
+	int err;
+
+	if (!s)
+		return NULL;
+	s->machine = m;
+	s->clients_end = &s->clients;
+	config.ctx = s;
+	s->patience = loop_timer_create(m->loop, out_of_patience, s);
+	err = s->patience ? sockets_create(m->vmbus, &config, &s->sockets) : -errno;
+	for (unsigned i = 0; i < WORKER_SOCKETS && !err; i++)
+		err = listen_at(s, i);
+	if (!err)
+		return s;
+	sockets_stop(s);
+	errno = -err;
+	return NULL;
+}
+
+void sockets_stop(struct machine_sockets *s)
+{
+	if (!s)
+		return;
+	for (unsigned i = 0; i < WORKER_SOCKETS; i++)
+		loop_watch_destroy(s->listen[i]);
+	while (s->clients)
+		close(client_remove(s->clients));
+	sockets_destroy(s->sockets);
+	loop_timer_destroy(s->patience);
+	free(s);
+}
