@@ -194,7 +194,11 @@ int disk_parent_locator(struct disk *d, enum disk_locator which, char **path);
 enum disk_op {
 	DISK_READ,
 	DISK_WRITE,
-	DISK_FLUSH, /* everything answered before this was submitted becomes durable */
+	/*
+	 * Everything answered before this was submitted becomes durable. Once that failed for a
+	 * file, no flush of it succeeds until it is opened anew: what was lost is not known.
+	 */
+	DISK_FLUSH,
 	DISK_UNMAP, /* the range's contents are no longer needed: they read as zeros afterwards */
 	DISK_ZERO,  /* the range reads as zeros; its blocks stay where they are */
 };
@@ -224,7 +228,6 @@ struct disk_request {
 	uint64_t reached; /* bytes that parts were made of */
 	unsigned parts;	 /* that are not done, and one while more may be made; the queue's thread */
 	unsigned ticket; /* gate.h */
-	bool flushing;	 /* what is left is a flush */
 	int aside;	 /* what an engine thread's part came to */
 };
 

@@ -17,6 +17,15 @@
 #define SECTOR	   512u
 #define MAX_DIRECT 4096u /* an alignment that every device accepts */
 
+struct disk_file_sync {
+	pthread_mutex_t edge; /* of unaligned writes to a direct file: one at a time */
+	pthread_mutex_t lock; /* of what follows */
+	pthread_cond_t moved;
+	uint64_t began, ended; /* calls of fdatasync(2) */
+	bool running;	       /* one of them */
+	int lost;	       /* what the first that failed said; 0: none has */
+};
+
 /* ---- Opening --------------------------------------------------------------------------------- */
 
 static uint32_t direct_alignment(int fd)
@@ -49,6 +58,18 @@ static int length_of(int fd, uint64_t *size)
 	return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
 }
 
+static struct disk_file_sync *new_sync(void)
+{
+	struct disk_file_sync *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	pthread_mutex_init(&s->edge, NULL);
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->moved, NULL);
+	return s;
+}
+
 int disk_file_open(struct disk_file *f, int fd, const char *path, bool writable, bool direct,
 	const struct disk_recorder *recorder)
 {
@@ -60,14 +81,12 @@ int disk_file_open(struct disk_file *f, int fd, const char *path, bool writable,
 		.writable = writable,
 		.direct = direct,
 		.align = direct ? direct_alignment(fd) : 1,
-		.edge = direct ? malloc(sizeof(*f->edge)) : NULL,
 		.path = strdup(path),
+		.sync = new_sync(),
 		.recorder = recorder,
 		.size = size,
 	};
-	if (f->edge)
-		pthread_mutex_init(f->edge, NULL);
-	if (!err && (!f->path || (direct && !f->edge)))
+	if (!err && (!f->path || !f->sync))
 		err = -ENOMEM;
 	if (err)
 		disk_file_close(f);
@@ -122,11 +141,14 @@ void disk_file_close(struct disk_file *f)
 {
 	close(f->fd);
 	free(f->path);
-	if (f->edge)
-		pthread_mutex_destroy(f->edge);
-	free(f->edge);
+	if (f->sync) {
+		pthread_cond_destroy(&f->sync->moved);
+		pthread_mutex_destroy(&f->sync->lock);
+		pthread_mutex_destroy(&f->sync->edge);
+	}
+	free(f->sync);
 	f->path = NULL;
-	f->edge = NULL;
+	f->sync = NULL;
 	f->fd = -1;
 }
 
@@ -289,9 +311,9 @@ static int64_t move_bounced(
 		uint64_t step = length - done < BOUNCE ? length - done : BOUNCE;
 
 		if (write) {
-			pthread_mutex_lock(f->edge);
+			pthread_mutex_lock(&f->sync->edge);
 			n = bounce_write(f, at, step, offset + done, buffer);
-			pthread_mutex_unlock(f->edge);
+			pthread_mutex_unlock(&f->sync->edge);
 		} else {
 			n = bounce_read(f, at, step, offset + done, buffer);
 		}
@@ -393,15 +415,49 @@ int disk_file_write(struct disk_file *f, const void *buffer, uint64_t length, ui
 
 /* ---- The file as a whole --------------------------------------------------------------------- */
 
-int disk_file_sync(struct disk_file *f)
+static int sync_now(int fd)
 {
-	return fdatasync(f->fd) < 0 ? -errno : 0;
+	int err;
+
+	do
+		err = fdatasync(fd) < 0 ? -errno : 0;
+	while (err == -EINTR);
+	return err;
+}
+
+/* A call that begins from now on covers the caller, whoever makes it. */
+static int sync_file(struct disk_file *f)
+{
+	struct disk_file_sync *s = f->sync;
+	uint64_t wanted;
+	int err;
+
+	pthread_mutex_lock(&s->lock);
+	wanted = s->began + 1;
+	while (s->ended < wanted && !s->lost) {
+		if (s->running) {
+			pthread_cond_wait(&s->moved, &s->lock);
+			continue;
+		}
+		s->running = true;
+		s->began++;
+		pthread_mutex_unlock(&s->lock);
+		err = sync_now(f->fd);
+		pthread_mutex_lock(&s->lock);
+		s->running = false;
+		s->ended = s->began;
+		s->lost = err;
+		pthread_cond_broadcast(&s->moved);
+	}
+	err = s->lost;
+	pthread_mutex_unlock(&s->lock);
+	return err;
 }
 
 int disk_file_flush(struct disk_file *f)
 {
 	uint64_t id = disk_file_began(f, DISK_EVENT_FLUSH, 0, 0, NULL);
-	int err = disk_file_sync(f);
+	int err = sync_file(f);
 
 	disk_file_ended(f, id, DISK_EVENT_FLUSH, 0, 0, err);
 	return err;

@@ -32,13 +32,15 @@ struct disk_recorder {
 	void *ctx;
 };
 
+struct disk_file_sync; /* who waits for whom, in file.c */
+
 struct disk_file {
 	int fd;
 	bool writable;
-	bool direct;	       /* O_DIRECT: the functions below bounce what is not aligned */
-	uint32_t align;	       /* bytes, of offset, length and memory; 1 unless direct */
-	pthread_mutex_t *edge; /* of unaligned writes to a direct file: one at a time */
+	bool direct;	/* O_DIRECT: the functions below bounce what is not aligned */
+	uint32_t align; /* bytes, of offset, length and memory; 1 unless direct */
 	char *path;
+	struct disk_file_sync *sync;
 	const struct disk_recorder *recorder; /* NULL: none */
 	_Atomic uint64_t size;		      /* bytes; kept by write, set_size */
 };
@@ -70,7 +72,11 @@ int disk_file_writev(struct disk_file *f, const struct iovec *iov, unsigned n, u
  */
 int disk_file_move(
 	struct disk_file *f, bool write, struct disk_iov at, uint64_t length, uint64_t offset);
-/* disk_file_flush - durable: everything written before, and the file's length. */
+/*
+ * disk_file_flush - durable: everything written before, and the file's length. Who asks at the same
+ * time shares the work. What failed once fails for good: the kernel tells only once of what it
+ * could not write, and takes it for written from then on.
+ */
 int disk_file_flush(struct disk_file *f);
 /* disk_file_set_size - longer (with zeros) or shorter. */
 int disk_file_set_size(struct disk_file *f, uint64_t size);
@@ -95,10 +101,9 @@ int64_t disk_file_hole(struct disk_file *f, uint64_t offset, uint64_t end, bool 
 /* disk_file_aligned - can it be moved without a bounce? */
 bool disk_file_aligned(
 	const struct disk_file *f, const struct disk_iov *at, uint64_t length, uint64_t offset);
-/* disk_file_transfer, disk_file_sync - disk_file_move(), disk_file_flush() without telling it. */
+/* disk_file_transfer - disk_file_move() without telling the recorder. */
 int disk_file_transfer(
 	struct disk_file *f, bool write, struct disk_iov at, uint64_t length, uint64_t offset);
-int disk_file_sync(struct disk_file *f);
 /* disk_file_began - tell the recorder; @at NULL unless a write. What disk_file_ended() gets. */
 uint64_t disk_file_began(struct disk_file *f, enum disk_event event, uint64_t offset,
 	uint64_t length, const struct disk_iov *at);

@@ -33,7 +33,7 @@ bool disk_op_moved(struct disk_file_op *op, int64_t n)
 {
 	if (n == -EINTR || n == -EAGAIN)
 		return false;
-	if (n < 0 || op->kind == OP_FLUSH) {
+	if (n < 0) {
 		op->result = n;
 		return true;
 	}
@@ -99,9 +99,8 @@ static void on_engine(struct disk_work *w)
 {
 	struct disk_file_op *op = op_of(w);
 
-	op->result = op->kind == OP_FLUSH ? disk_file_sync(op->file)
-					  : disk_file_transfer(op->file, op->kind == OP_WRITE,
-						    op->at, op->left, op->offset);
+	op->result =
+		disk_file_transfer(op->file, op->kind == OP_WRITE, op->at, op->left, op->offset);
 	w->run = back_from_engine;
 	disk_queue_post(op->queue, w);
 }
@@ -110,19 +109,14 @@ static void on_engine(struct disk_work *w)
 
 void disk_op_start(struct disk_file_op *op)
 {
-	static const enum disk_event events[] = {
-		[OP_WRITE] = DISK_EVENT_WRITE,
-		[OP_FLUSH] = DISK_EVENT_FLUSH,
-	};
-	bool bounce =
-		op->kind != OP_FLUSH && !disk_file_aligned(op->file, &op->at, op->left, op->offset);
+	bool bounce = !disk_file_aligned(op->file, &op->at, op->left, op->offset);
 
 	op->result = 0;
 	op->file_offset = op->offset;
 	op->length = op->left;
-	if (op->kind != OP_READ)
-		op->recorded = disk_file_began(op->file, events[op->kind], op->offset, op->left,
-			op->kind == OP_WRITE ? &op->at : NULL);
+	if (op->kind == OP_WRITE)
+		op->recorded =
+			disk_file_began(op->file, DISK_EVENT_WRITE, op->offset, op->left, &op->at);
 	if (!op->file->direct &&
 		((op->kind == OP_READ && try_read(op)) ||
 			(op->kind == OP_WRITE && op->left <= OP_INLINE && write_now(op)))) {

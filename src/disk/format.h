@@ -79,12 +79,8 @@ struct disk_format_ops {
 		struct disk_extent *extent);
 	/* settle - the data of @extent was written (@err 0) or not. */
 	int (*settle)(struct disk *d, uint64_t offset, const struct disk_extent *extent, int err);
-	/*
-	 * flush - see above. NULL: flushing the file is enough. dirty() says without blocking
-	 * whether flush() has more to do than that.
-	 */
+	/* flush - see above. NULL: flushing the file is enough. */
 	int (*flush)(struct disk *d);
-	bool (*dirty)(struct disk *d);
 	/*
 	 * zero - the range reads as zeros; @unmap: its space may go. May do only what it can
 	 * without writing data: returns in *@done how many bytes from @offset it did (0 possible)

@@ -24,7 +24,7 @@
 
 #define OP_INLINE (1u << 20) /* bytes */
 
-enum disk_op_kind { OP_READ, OP_WRITE, OP_FLUSH };
+enum disk_op_kind { OP_READ, OP_WRITE };
 
 struct disk_file_op {
 	struct disk_work work; /* in the list of free ones, with the engine, in the inbox */

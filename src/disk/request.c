@@ -4,8 +4,7 @@
  *
  * Everything here happens in the queue's thread without waiting. What a format cannot answer so is
  * done by the engine's threads as sync.c does it: the whole request, or what is left of it. The
- * same goes for changes that are watched, for zeroing, and for flushing when the format has tables
- * to write.
+ * same goes for changes that are watched, for zeroing, and for flushing.
  */
 #include <errno.h>
 
@@ -102,25 +101,7 @@ static void flush_aside(struct disk_work *w)
 /* A flush, or the end of a write that is to be durable; outside. */
 static void start_flush(struct disk_request *r)
 {
-	struct disk *d = r->disk;
-	struct disk_file_op *op;
-
-	r->flushing = true;
-	if (atomic_load(&d->watchers) || (d->ops->flush && (!d->ops->dirty || d->ops->dirty(d)))) {
-		send_aside(r, flush_aside, DISK_WORK_WAITS);
-		return;
-	}
-	op = disk_op_take(r->queue);
-	if (!op) {
-		disk_work_append(&r->queue->starved, &r->work);
-		return;
-	}
-	r->parts = 1;
-	op->request = r;
-	op->kind = OP_FLUSH;
-	op->file = &d->file;
-	op->offset = op->left = 0;
-	disk_op_start(op);
+	send_aside(r, flush_aside, DISK_WORK_WAITS);
 }
 
 /* ---- Reading and writing --------------------------------------------------------------------- */
@@ -131,7 +112,7 @@ static void finish(struct disk_request *r)
 	struct disk_gate *g = &r->disk->gate;
 	disk_ticket inside = r->ticket;
 
-	if (r->op == DISK_WRITE && r->fua && !r->flushing && !r->result) {
+	if (r->op == DISK_WRITE && r->fua && !r->result) {
 		r->ticket = disk_gate_stay(g, r->queue->stripe, true);
 		disk_gate_leave(g, inside);
 		start_flush(r);
@@ -158,10 +139,9 @@ void disk_op_ended(struct disk_file_op *op)
 	if (op->kind == OP_READ) {
 		disk_step_end(&op->step);
 	} else {
-		disk_file_ended(op->file, op->recorded,
-			op->kind == OP_WRITE ? DISK_EVENT_WRITE : DISK_EVENT_FLUSH, op->file_offset,
-			op->length, err);
-		if (op->kind == OP_WRITE && op->extent.settle)
+		disk_file_ended(
+			op->file, op->recorded, DISK_EVENT_WRITE, op->file_offset, op->length, err);
+		if (op->extent.settle)
 			settled = d->ops->settle(d, op->disk_offset, &op->extent, err);
 	}
 	disk_op_give(op);
@@ -247,10 +227,7 @@ static void move(struct disk_request *r)
 
 void disk_request_resume(struct disk_request *r)
 {
-	if (r->flushing)
-		start_flush(r);
-	else
-		move(r);
+	move(r);
 }
 
 void disk_submit(struct disk_queue *q, struct disk *d, struct disk_request *r)
@@ -262,7 +239,6 @@ void disk_submit(struct disk_queue *q, struct disk *d, struct disk_request *r)
 	r->reached = 0;
 	r->parts = 1;
 	r->ticket = 0;
-	r->flushing = false;
 	r->result = 0;
 	q->under_way++;
 	if (err || disk_request_empty(d, r)) {

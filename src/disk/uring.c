@@ -1,7 +1,7 @@
 /*
  * uring.c - operations through the queue's io_uring (io_uring(7)).
  *
- * The ring is restricted to reading, writing and flushing files before it is enabled, so that it
+ * The ring is restricted to reading and writing files before it is enabled, so that it
  * adds nothing to what a confined process may do.
  */
 #include <errno.h>
@@ -23,7 +23,6 @@ static int make(struct io_uring *ring, unsigned depth)
 		IORING_OP_READV,
 		IORING_OP_WRITE,
 		IORING_OP_WRITEV,
-		IORING_OP_FSYNC,
 	};
 	struct io_uring_restriction only[sizeof(allowed)] = {0};
 	struct io_uring_params params = {.flags = IORING_SETUP_R_DISABLED | IORING_SETUP_CLAMP};
@@ -70,15 +69,11 @@ void disk_ring_start(struct disk_queue *q, struct disk_file_op *op)
 		disk_ring_submit(q, false);
 		sqe = io_uring_get_sqe(&q->ring);
 	}
-	if (op->kind == OP_FLUSH) {
-		io_uring_prep_fsync(sqe, op->file->fd, IORING_FSYNC_DATASYNC);
-	} else {
-		n = disk_iov_window(&op->at, op->left, op->room, &window, &bytes);
-		if (op->kind == OP_WRITE)
-			io_uring_prep_writev(sqe, op->file->fd, window, n, op->offset);
-		else
-			io_uring_prep_readv(sqe, op->file->fd, window, n, op->offset);
-	}
+	n = disk_iov_window(&op->at, op->left, op->room, &window, &bytes);
+	if (op->kind == OP_WRITE)
+		io_uring_prep_writev(sqe, op->file->fd, window, n, op->offset);
+	else
+		io_uring_prep_readv(sqe, op->file->fd, window, n, op->offset);
 	io_uring_sqe_set_data(sqe, op);
 	q->in_ring++;
 }

@@ -345,7 +345,6 @@ const struct disk_format_ops disk_vhd = {
 	.place = vhd_place,
 	.settle = vhd_settle,
 	.flush = vhd_flush,
-	.dirty = vhd_dirty,
 	.zero = vhd_zero,
 	.resize = vhd_resize,
 	.compact = vhd_compact,

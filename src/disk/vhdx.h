@@ -200,8 +200,9 @@ int vhdx_live_close(struct vhdx *v);
  * visible to vhdx_read_cached() at once, durable when vhdx_commit() returned. What was changed
  * between two vhdx_commit() becomes durable as a whole or not at all, whoever flushes meanwhile: as
  * many pages of 4 KiB as the log alone has place for (251 in 1 MiB) and half of the cache; -E2BIG
- * beyond. vhdx_commit - durable: all changes made by vhdx_write_logged() and to the BAT before. vhdx_read_cached - bytes of a table as changed: what vhdx_read() has, and the
- * cache's changes.
+ * beyond.
+ * vhdx_commit - durable: all changes made by vhdx_write_logged() and to the BAT before.
+ * vhdx_read_cached - bytes of a table as changed: what vhdx_read() has, and the cache's changes.
  */
 int vhdx_write_logged(struct vhdx *v, uint64_t file_offset, const void *data, size_t length);
 int vhdx_commit(struct vhdx *v);
@@ -236,7 +237,6 @@ int vhdx_place(
 	struct disk *d, uint64_t offset, uint64_t length, bool nowait, struct disk_extent *extent);
 int vhdx_settle(struct disk *d, uint64_t offset, const struct disk_extent *extent, int err);
 int vhdx_flush(struct disk *d);
-bool vhdx_dirty(struct disk *d);
 int vhdx_zero(struct disk *d, uint64_t offset, uint64_t length, bool unmap, uint64_t *done);
 int vhdx_resize(struct disk *d, uint64_t size, bool lose, struct disk_problem *problem);
 int vhdx_compact(struct disk *d, bool find_zeros, struct disk_progress *progress,

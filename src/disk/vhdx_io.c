@@ -192,17 +192,6 @@ int vhdx_settle(struct disk *d, uint64_t offset, const struct disk_extent *exten
 
 /* ---- Flushing -------------------------------------------------------------------------------- */
 
-bool vhdx_dirty(struct disk *d)
-{
-	struct vhdx_live *l = vhdx_of(d)->live;
-	bool dirty;
-
-	pthread_mutex_lock(&l->lock);
-	dirty = l->pages.dirty || l->pages.committing;
-	pthread_mutex_unlock(&l->lock);
-	return dirty || vhdx_space_waiting(vhdx_of(d), 0);
-}
-
 int vhdx_flush(struct disk *d)
 {
 	struct vhdx *v = vhdx_of(d);

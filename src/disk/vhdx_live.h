@@ -95,7 +95,6 @@ struct vhdx_log {
 	uint64_t *pages; /* where in the file they belong, ascending */
 	struct vhdx_log_descriptor *zeros;
 	unsigned room; /* pages */
-	int broken;    /* the file could not be flushed: nothing can be promised any more */
 
 	/* Commits, numbered; under `lock`. */
 	uint64_t started, done;

@@ -157,16 +157,6 @@ static uint32_t build(struct vhdx *v, struct commit *c, uint32_t at)
 
 /* ---- Writing it ------------------------------------------------------------------------------ */
 
-/* After this nobody can know what is durable: the kernel tells of a lost write only once. */
-static int flush_file(struct vhdx *v)
-{
-	struct vhdx_log *log = &v->live->log;
-
-	if (!log->broken)
-		log->broken = disk_file_flush(&v->disk.file);
-	return log->broken;
-}
-
 /* The log is circular: what does not fit behind @at goes on at its beginning. */
 static int write_around(struct vhdx *v, const uint8_t *bytes, uint32_t length, uint32_t at)
 {
@@ -182,7 +172,7 @@ static int write_around(struct vhdx *v, const uint8_t *bytes, uint32_t length, u
 static int rest(struct vhdx *v)
 {
 	struct vhdx_log *log = &v->live->log;
-	int err = flush_file(v);
+	int err = disk_file_flush(&v->disk.file);
 
 	if (!err && log->begun)
 		err = vhdx_log_end(v);
@@ -220,7 +210,7 @@ static int write_entry(struct vhdx *v, struct commit *c)
 	if (!err)
 		err = write_around(v, log->buffer, length + END, at);
 	if (!err)
-		err = flush_file(v);
+		err = disk_file_flush(&v->disk.file);
 	if (!err && !log->begun) {
 		err = vhdx_log_begin(v, &log->id);
 		log->begun = !err;
@@ -322,7 +312,7 @@ static int run(struct vhdx *v)
 	pthread_mutex_unlock(&l->lock);
 	if (err)
 		return err;
-	err = flush_file(v);
+	err = disk_file_flush(&v->disk.file);
 	if (!err && c.n)
 		err = write_entry(v, &c);
 	if (!err && c.n)

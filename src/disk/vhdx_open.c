@@ -111,7 +111,6 @@ const struct disk_format_ops disk_vhdx = {
 	.place = vhdx_place,
 	.settle = vhdx_settle,
 	.flush = vhdx_flush,
-	.dirty = vhdx_dirty,
 	.zero = vhdx_zero,
 	.resize = vhdx_resize,
 	.compact = vhdx_compact,

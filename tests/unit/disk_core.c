@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,6 +28,17 @@
 #include "winerror.h"
 
 #define MIB (1ull << 20)
+
+/* What the next calls of fdatasync() say, once; the kernel, too, tells of a loss only once. */
+static _Atomic int sync_fails;
+
+int fdatasync(int fd)
+{
+	const int error = atomic_exchange(&sync_fails, 0);
+
+	errno = error;
+	return error ? -1 : syscall(SYS_fdatasync, fd);
+}
 
 struct fixture {
 	struct disk_engine *engine;
@@ -89,6 +101,80 @@ static void test_reads_what_was_written(void **state)
 static void request_noted(struct disk_request *r)
 {
 	/* The result is in the request. */
+}
+
+static int flush_by_queue(struct fixture *f)
+{
+	struct disk_queue *q = disk_queue_create(f->engine, 1);
+	struct disk_request r = {.op = DISK_FLUSH, .done = request_noted};
+
+	assert_non_null(q);
+	disk_submit(q, f->disk, &r);
+	while (disk_queue_run(q, true))
+		;
+	disk_queue_destroy(q);
+	return r.result;
+}
+
+static void test_lost_stays_lost(void **state)
+{
+	struct fixture *f = *state;
+	struct disk_open_options options = {.flags = DISK_OPEN_WRITE};
+	uint8_t data[512] = {7};
+
+	assert_int_equal(disk_write(f->disk, data, sizeof(data), 0), 0);
+	assert_int_equal(flush_by_queue(f), 0);
+	sync_fails = EIO;
+	assert_int_equal(disk_flush(f->disk), -EIO);
+	assert_int_equal(sync_fails, 0);
+	assert_int_equal(disk_flush(f->disk), -EIO);
+	assert_int_equal(flush_by_queue(f), -EIO);
+	/* The data is there, and may be overwritten and read; it is only not known to stay. */
+	assert_int_equal(disk_write(f->disk, data, sizeof(data), 0), 0);
+	assert_int_equal(disk_read(f->disk, data, sizeof(data), 0), 0);
+	assert_int_equal(flush_by_queue(f), -EIO);
+	assert_int_equal(disk_close(f->disk), -EIO);
+	assert_int_equal(disk_open(f->engine, f->path, &options, &f->disk, NULL), 0);
+	assert_int_equal(disk_flush(f->disk), 0);
+}
+
+static void *flush_often(void *arg)
+{
+	struct fixture *f = arg;
+	uint8_t data[512] = {7};
+	int err = 0;
+
+	for (unsigned i = 0; i < 200 && !err; i++) {
+		err = disk_write(f->disk, data, sizeof(data), 512 * (i % 8));
+		if (!err)
+			err = disk_flush(f->disk);
+	}
+	return (void *)(intptr_t)err;
+}
+
+/* Of those who flush together all learn of it, not only the one whose call it was. */
+static void test_all_learn_of_a_loss(void **state)
+{
+	struct fixture *f = *state;
+	struct disk_open_options options = {.flags = DISK_OPEN_WRITE};
+	pthread_t threads[4];
+	void *result;
+
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, flush_often, f), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		pthread_join(threads[i], &result);
+		assert_ptr_equal(result, NULL);
+	}
+	sync_fails = ENOSPC;
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, flush_often, f), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		pthread_join(threads[i], &result);
+		assert_int_equal((intptr_t)result, -ENOSPC);
+	}
+	assert_int_equal(disk_close(f->disk), -ENOSPC);
+	assert_int_equal(disk_open(f->engine, f->path, &options, &f->disk, NULL), 0);
 }
 
 static void test_bounds(void **state)
@@ -343,6 +429,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_reads_what_was_written, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_bounds, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_lost_stays_lost, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_all_learn_of_a_loss, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_unaligned_direct_file, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_file_zeroed_and_sized, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_length_within_a_sector, set_up, tear_down),

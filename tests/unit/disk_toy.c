@@ -93,7 +93,6 @@ static int toy_settle(struct disk *d, uint64_t offset, const struct disk_extent 
 	pthread_mutex_lock(&t->lock);
 	t->table[x->token] = x->file_offset;
 	pthread_mutex_unlock(&t->lock);
-	atomic_store(&t->dirty, true);
 	return 0;
 }
 
@@ -102,15 +101,9 @@ static int toy_flush(struct disk *d)
 	struct toy *t = toy_of(d);
 
 	assert(!atomic_load(&t->frozen));
-	atomic_store(&t->dirty, false);
 	atomic_fetch_add(&t->flushes, 1);
 	disk_synchronize(d); /* as a format does that frees room */
 	return disk_file_flush(&d->file);
-}
-
-static bool toy_dirty(struct disk *d)
-{
-	return atomic_load(&toy_of(d)->dirty);
 }
 
 /* Does every other sector by itself, so that the core must help. */
@@ -156,7 +149,6 @@ static const struct disk_format_ops toy_ops = {
 	.place = toy_place,
 	.settle = toy_settle,
 	.flush = toy_flush,
-	.dirty = toy_dirty,
 	.zero = toy_zero,
 	.resize = toy_resize,
 };

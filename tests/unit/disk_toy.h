@@ -19,7 +19,6 @@ struct toy {
 	_Atomic unsigned calls, settled, failed, flushes;
 	unsigned reluctant;  /* every so many calls would have to wait; 0: none */
 	_Atomic bool frozen; /* the test says so: nobody may come now */
-	_Atomic bool dirty;
 	bool can_zero;
 	int refuse; /* what place() fails with */
 };
