@@ -15,6 +15,7 @@
 int cli_run(int argc, char **argv);
 int cli_disk(int argc, char **argv);
 int cli_guest(int argc, char **argv);
+int cli_list(int argc, char **argv);
 
 /* What a command understands on its command line. */
 struct cli_syntax {

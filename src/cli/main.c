@@ -21,6 +21,7 @@ static const struct cli_command commands[] = {
 	{"run", "run a machine in this terminal", cli_run},
 	{"disk", "make, examine, change, convert and attach virtual disks", cli_disk},
 	{"guest", "ask a machine's guest for something: its heartbeat, an end, a file", cli_guest},
+	{"list", "list the machines that run", cli_list},
 	{"--version", "which version this is", show_version},
 	{0},
 };

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "cli/machine.h"
 #include "cli/run_disks.h"
+#include "cli/run_sockets.h"
 #include "worker/worker.h"
 
 static const char help[] =
@@ -49,11 +50,18 @@ static const char help[] =
 	"  --restart           when the guest resets the machine, start it again\n"
 	"  --invariant-tsc     let the guest rely on its time-stamp counter\n"
 	"  --disable-service NAME\n"
-	"                      do not offer the guest an integration service; may be given more than "
+	"                      do not offer the guest an integration service; may be given more "
+	"than "
 	"once\n"
 	"                      (heartbeat, timesync, shutdown)\n"
-	"  --vsock PATH        a Unix socket for connections to the guest: \"CONNECT PORT\" and the "
-	"stream\n"
+	"  --id GUID           the machine's ID, by which programs reach it (default: a new one)\n"
+	"  --cid N             its vsock context, for programs that know those (default: the first "
+	"that\n"
+	"                      is free, from 3 on)\n"
+	"  --vsock PATH        a Unix socket for connections to the guest, \"CONNECT PORT\" and "
+	"the "
+	"stream;\n"
+	"                      the guest's connections to port N go to the socket PATH_N\n"
 	"  --name NAME         what messages call the machine (default: the kernel's file name)\n"
 	"  --stats FILE        write figures about the run to a file when it ends\n"
 	"  --verbose           say more about what happens\n"
@@ -79,6 +87,8 @@ enum option_code {
 	OPT_NAME,
 	OPT_STATS,
 	OPT_VSOCK,
+	OPT_ID,
+	OPT_CID,
 	OPT_VERBOSE,
 };
 
@@ -97,6 +107,8 @@ static const struct option options[] = {
 	{"disable-service", required_argument, NULL, OPT_DISABLE_SERVICE},
 	{"name", required_argument, NULL, OPT_NAME},
 	{"stats", required_argument, NULL, OPT_STATS},
+	{"id", required_argument, NULL, OPT_ID},
+	{"cid", required_argument, NULL, OPT_CID},
 	{"vsock", required_argument, NULL, OPT_VSOCK},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{0},
@@ -190,7 +202,7 @@ struct arguments {
 	struct worker_config config;
 	struct run_disks disks;
 	const char *stats;
-	const char *vsock;
+	struct run_sockets sockets;
 };
 
 static bool parse_option(void *ctx, int code, const char *value)
@@ -235,8 +247,12 @@ static bool parse_option(void *ctx, int code, const char *value)
 		arguments->stats = value;
 		return true;
 	case OPT_VSOCK:
-		arguments->vsock = value;
+		arguments->sockets.hybrid = value;
 		return true;
+	case OPT_ID:
+		return run_sockets_id(&arguments->sockets, value);
+	case OPT_CID:
+		return run_sockets_cid(&arguments->sockets, value);
 	default:
 		log_set_verbose(true);
 		return true;
@@ -282,15 +298,6 @@ static bool open_serial(struct worker_config *config)
 	}
 }
 
-static bool open_sockets(struct arguments *arguments)
-{
-	int *fds = arguments->config.socket_fds;
-
-	if (arguments->vsock)
-		fds[WORKER_SOCKET_HYBRID] = cli_listen("the vsock socket", arguments->vsock, 128);
-	return !arguments->vsock || fds[WORKER_SOCKET_HYBRID] >= 0;
-}
-
 /* Outputs come last: they are made only for a machine whose input is there. */
 static bool open_all(struct arguments *arguments)
 {
@@ -302,7 +309,7 @@ static bool open_all(struct arguments *arguments)
 		       open_input("initrd", config->initrd_path, &config->initrd_fd)) &&
 	       run_disks_open(&arguments->disks, config) &&
 	       (!stats || open_output("the figures to", stats, &config->stats_fd)) &&
-	       open_serial(config) && open_sockets(arguments);
+	       open_serial(config);
 }
 
 static const char *base_name(const char *path)
@@ -331,6 +338,7 @@ int cli_run(int argc, char **argv)
 				.serial_fd = -1,
 				.stats_fd = -1,
 				.socket_fds = {-1, -1},
+				.broker_fd = -1,
 			},
 	};
 	struct worker_config *config = &arguments.config;
@@ -349,7 +357,7 @@ int cli_run(int argc, char **argv)
 	if (!open_all(&arguments))
 		return CLI_USAGE_ERROR;
 	config->control_fd = cli_machine_listen(config->name, named);
-	if (named && config->control_fd < 0)
+	if ((named && config->control_fd < 0) || !run_sockets_open(&arguments.sockets, config))
 		return CLI_USAGE_ERROR;
 	return worker_run(config);
 }

@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,8 +41,16 @@ struct waiting {
 	uint64_t until; /* 0: this place is free */
 };
 
+/* A file that is removed at the end, if it is still the same. */
+struct place {
+	const char *path;
+	dev_t device;
+	ino_t inode;
+};
+
 struct broker {
 	const struct broker_config *config;
+	struct place places[BROKER_PATHS];
 	struct services *services;
 	int fd;
 	unsigned programs;
@@ -338,6 +347,29 @@ static int detach(int *fd)
 	return 0;
 }
 
+static void note_places(struct broker *b)
+{
+	unsigned n = 0;
+	struct stat st;
+
+	for (char *const *path = b->config->paths; path && *path && n < BROKER_PATHS; path++)
+		if (lstat(*path, &st) == 0)
+			b->places[n++] = (struct place){*path, st.st_dev, st.st_ino};
+}
+
+/* Another machine may have come since, which has the same ID or takes the same path. */
+static void remove_places(const struct broker *b)
+{
+	struct stat st;
+
+	for (unsigned i = 0; i < BROKER_PATHS && b->places[i].path; i++) {
+		const struct place *p = &b->places[i];
+
+		if (lstat(p->path, &st) == 0 && st.st_dev == p->device && st.st_ino == p->inode)
+			unlink(p->path);
+	}
+}
+
 static void __attribute__((noreturn)) broker_main(const struct broker_config *config, int fd)
 {
 	struct broker *b = calloc(1, sizeof(*b));
@@ -346,6 +378,7 @@ static void __attribute__((noreturn)) broker_main(const struct broker_config *co
 	if (!err) {
 		b->config = config;
 		b->fd = fd;
+		note_places(b);
 		b->services = services_open(NULL);
 		err = b->services ? 0 : -ENOMEM;
 	}
@@ -354,8 +387,8 @@ static void __attribute__((noreturn)) broker_main(const struct broker_config *co
 			config->name, strerror(-err));
 	else
 		serve(b);
-	for (char *const *path = config->paths; path && *path; path++)
-		unlink(*path);
+	if (!err)
+		remove_places(b);
 	_exit(err ? 1 : 0);
 }
 

@@ -20,6 +20,7 @@
 /* A guest's connections that wait for a listener to accept, and programs that run for guests. */
 #define BROKER_WAITING	256u
 #define BROKER_PROGRAMS 256u
+#define BROKER_PATHS	8u /* that it can remove */
 /* How long a listener whose queue is full is tried. */
 #define BROKER_PATIENCE 4000u /* ms */
 

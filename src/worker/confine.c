@@ -45,6 +45,7 @@ static const int allowed[] = {
 	SYS_recvmsg,
 	SYS_accept4,
 	SYS_shutdown,
+	SYS_getsockopt,
 	SYS_fcntl,
 	SYS_poll,
 	SYS_ppoll,

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/guid.h"
 #include "worker/machine.h"
 #include "worker/services.h"
 
@@ -46,10 +47,20 @@ struct control {
 	struct control_client *clients[CLIENTS], *waiting[WAITING];
 };
 
+static void identify(struct machine *m, struct control_request *r)
+{
+	char id[GUID_TEXT];
+
+	guid_format(&m->config->id, id);
+	json_object_object_add(r->reply, "id", json_object_new_string(id));
+	json_object_object_add(r->reply, "cid", json_object_new_int64(m->config->cid));
+}
+
 static const struct {
 	const char *name;
 	void (*run)(struct machine *m, struct control_request *r);
 } commands[] = {
+	{"id", identify},
 	{"attach-disk", disks_attach_request},
 	{"detach-disk", disks_detach_request},
 	{"resize-disk", disks_resize_request},

@@ -5,6 +5,8 @@
  * most CONTROL_LINE bytes; then the machine closes the connection. Descriptors that a request needs
  * come with its first byte (SCM_RIGHTS), in the order in which the request names them.
  *
+ *   {"command": "id"}
+ *       reply {"id": "<VM ID>", "cid": 3}, by which Hyper-V sockets know it; cid 0: none
  *   {"command": "attach-disk", "paths": ["/d/child.avhdx", "/d/base.vhdx"], "dvd": false,
  *    "read-only": false, "controller": 0, "lun": 3}         descriptors: those of the paths
  *       reply {"controller": 0, "lun": 3}; without "lun" the next free one is taken. With "dvd", a

@@ -20,26 +20,39 @@ static bool parse_port(const char *text, uint32_t *port)
 	return i && !text[i] && value < UINT32_MAX;
 }
 
-bool greeting_parse(const char *line, struct socket_request *request)
+static bool parse_hybrid(const char *line, struct socket_request *request)
 {
 	static const char connect[] = "CONNECT ";
-	/* The service that guests of Linux know as vsock port 0. */
-	static const GUID ports = {
-		0, 0xfacb, 0x11e6, {0xbd, 0x58, 0x64, 0x00, 0x6a, 0x79, 0x86, 0xd3}};
 	uint32_t port;
 
 	if (strncmp(line, connect, sizeof(connect) - 1) != 0 ||
 		!parse_port(line + sizeof(connect) - 1, &port))
 		return false;
-	request->service = ports;
-	request->service.Data1 = port;
+	request->service = hv_service_of_port(port);
 	request->timeout_ms = PORT_TIMEOUT;
 	request->skip = 0;
 	request->kind = GREETING_PORT;
 	return true;
 }
 
+bool greeting_parse(const char *line, struct socket_request *request)
+{
+	struct hv_greeting g;
+
+	if (parse_hybrid(line, request))
+		return true;
+	if (strlen(line) + 2 > HV_GREETING_TEXT || !hv_greeting_parse(line, &g))
+		return false;
+	request->service = g.service;
+	request->timeout_ms = g.timeout_ms;
+	request->skip = g.padding;
+	request->kind = GREETING_SERVICE;
+	return true;
+}
+
 size_t greeting_answer(unsigned kind, int err, uint32_t port, char text[GREETING_MAX])
 {
+	if (kind == GREETING_SERVICE)
+		return err ? hv_refusal_format(err, text) : 0;
 	return err ? 0 : (size_t)snprintf(text, GREETING_MAX, "OK %u\n", port);
 }

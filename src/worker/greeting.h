@@ -3,8 +3,10 @@
  *wants to be connected to.
  *
  *	CONNECT <vsock port>\n
- *		the form that Firecracker and Cloud Hypervisor have: answered with "OK <port>\n", with
- *the port of the host's end, and then the stream; closed when there is no connection
+ *		the form that Firecracker and Cloud Hypervisor have: answered with "OK <port>\n",
+ *with the port of the host's end, and then the stream; closed when there is no connection
+ *	HVCONNECT <service> <padding> <milliseconds>\n
+ *		the form of hvsocket/connect.h, which says how that is answered
  */
 #ifndef PARTITA_WORKER_GREETING_H
 #define PARTITA_WORKER_GREETING_H
@@ -13,12 +15,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "hvsocket/connect.h"
 #include "vsp/socket.h"
 
 #define GREETING_MAX 128u /* bytes, with the newline */
+_Static_assert(GREETING_MAX >= HV_GREETING_TEXT, "both forms fit");
 
 enum greeting_kind {
-	GREETING_PORT, /* CONNECT */
+	GREETING_PORT,	  /* CONNECT */
+	GREETING_SERVICE, /* HVCONNECT */
 };
 
 /*

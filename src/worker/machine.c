@@ -302,6 +302,13 @@ static int run(struct machine *m)
 								       : WORKER_FAILED;
 }
 
+static int guest_connects(void *ctx, const GUID *endpoint, const GUID *service)
+{
+	const struct machine *m = ctx;
+
+	return sockets_guest_connects(m->sockets, endpoint, service);
+}
+
 /* After the worker was confined: a thread's capabilities are its own. */
 static int create_vmbus(struct machine *m)
 {
@@ -310,6 +317,8 @@ static int create_vmbus(struct machine *m)
 		.partition = m->partition,
 		.processors = m->config->processors,
 		.memory_count = m->ram.ranges,
+		.tl_connect = guest_connects,
+		.ctx = m,
 	};
 	int err;
 

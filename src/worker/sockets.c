@@ -1,5 +1,7 @@
 /*
- * sockets.c - see sockets.h. Programs are heard on the main thread: a line that is not there in
+ * sockets.c - see sockets.h. Whose connection needs an answer of the broker's waits for that
+ * (questions.h): what the guest connects to, and programs of users that the machine does not belong
+ * to. Programs are heard on the main thread: a line that is not there in
  * time is not waited for, and so many may be waited for that one who sends none keeps nobody else
  * out.
  */
@@ -14,7 +16,9 @@
 #include <unistd.h>
 
 #include "worker/greeting.h"
+#include "vmbus/vmbus_protocol.h"
 #include "worker/machine.h"
+#include "worker/questions.h"
 
 #define CLIENTS	 256u	       /* whose first line has not come */
 #define PATIENCE 5000000000ull /* nanoseconds that it may take */
@@ -30,6 +34,7 @@ struct client {
 struct machine_sockets {
 	struct machine *machine;
 	struct sockets *sockets;
+	struct questions *questions;
 	struct loop_watch *listen[WORKER_SOCKETS];
 	struct loop_timer *patience;
 	struct client *clients, **clients_end;
@@ -99,6 +104,51 @@ static void answered(void *ctx, const struct socket_request *r, int err, uint32_
 		send(r->fd, text, length, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+static void refuse(struct machine_sockets *s, const struct socket_request *r, int err)
+{
+	answered(s, r, err, 0);
+	close(r->fd);
+}
+
+static void permitted(void *ctx, const struct question *q, int err, int given)
+{
+	struct machine_sockets *s = ctx;
+	const GUID *service = &q->request.service;
+
+	if (!q->from_guest && err)
+		refuse(s, &q->request, err);
+	else if (!q->from_guest)
+		sockets_connect(s->sockets, &q->request);
+	else if (given < 0 || sockets_accept(s->sockets, &q->endpoint, service, given))
+		vmbus_tl_connect_result(
+			s->machine->vmbus, &q->endpoint, service, VMBUS_STATUS_REFUSED);
+}
+
+int sockets_guest_connects(struct machine_sockets *s, const GUID *endpoint, const GUID *service)
+{
+	struct question q = {
+		.from_guest = true, .endpoint = *endpoint, .request = {.service = *service}};
+
+	return questions_ask(s->questions, &q);
+}
+
+/* Root and the machine's owner may; whether others do is the registry's to say. */
+static void connect_client(struct machine_sockets *s, const struct socket_request *request)
+{
+	struct question q = {.request = *request};
+	struct ucred who;
+	socklen_t length = sizeof(who);
+	int err = getsockopt(request->fd, SOL_SOCKET, SO_PEERCRED, &who, &length) ? -errno : 0;
+
+	if (!err && (who.uid == 0 || who.uid == s->machine->config->owner)) {
+		sockets_connect(s->sockets, request);
+		return;
+	}
+	q.uid = who.uid;
+	if (err || questions_ask(s->questions, &q))
+		refuse(s, request, -EACCES);
+}
+
 /*
  * Takes the line out of the socket, and nothing behind it. Returns 1; 0: it is not there yet;
  * -1: it will not come, or is none.
@@ -132,7 +182,7 @@ static void client_ready(void *ctx, uint32_t events)
 		return;
 	request.fd = client_remove(c);
 	if (came > 0 && greeting_parse(line, &request))
-		sockets_connect(s->sockets, &request);
+		connect_client(s, &request);
 	else
 		close(request.fd);
 }
@@ -204,7 +254,8 @@ struct machine_sockets *sockets_start(struct machine *m)
 	s->clients_end = &s->clients;
 	config.ctx = s;
 	s->patience = loop_timer_create(m->loop, out_of_patience, s);
-	err = s->patience ? sockets_create(m->vmbus, &config, &s->sockets) : -errno;
+	s->questions = questions_create(m->loop, m->config->broker_fd, permitted, s);
+	err = s->patience && s->questions ? sockets_create(m->vmbus, &config, &s->sockets) : -errno;
 	for (unsigned i = 0; i < WORKER_SOCKETS && !err; i++)
 		err = listen_at(s, i);
 	if (!err)
@@ -222,6 +273,7 @@ void sockets_stop(struct machine_sockets *s)
 		loop_watch_destroy(s->listen[i]);
 	while (s->clients)
 		close(client_remove(s->clients));
+	questions_destroy(s->questions);
 	sockets_destroy(s->sockets);
 	loop_timer_destroy(s->patience);
 	free(s);

@@ -1,9 +1,12 @@
 /*
  * sockets.h - Hyper-V sockets of a machine: the Unix sockets at which programs of the host ask to
- * be connected to the guest (greeting.h).
+ * be connected to the guest (greeting.h),
+ * and what its guest connects to.
  */
 #ifndef PARTITA_WORKER_SOCKETS_H
 #define PARTITA_WORKER_SOCKETS_H
+
+#include <WinHvPlatform.h>
 
 struct machine;
 struct machine_sockets;
@@ -14,5 +17,11 @@ struct machine_sockets;
  */
 struct machine_sockets *sockets_start(struct machine *m);
 void sockets_stop(struct machine_sockets *s);
+
+/*
+ * sockets_guest_connects - the guest wants to be connected from @endpoint to @service of the host.
+ * Any thread. Returns 0, the answer will come; or a negative errno: it is refused.
+ */
+int sockets_guest_connects(struct machine_sockets *s, const GUID *endpoint, const GUID *service);
 
 #endif

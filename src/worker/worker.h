@@ -10,6 +10,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
+
+#include <WinHvPlatform.h>
 
 struct disk;
 struct disk_engine;
@@ -89,9 +92,13 @@ struct worker_config {
 	struct disk_engine *disk_engine;
 	struct worker_disk *disks;
 	unsigned n_disks;
-	unsigned disabled_services; /* a bit for each enum worker_service */
+	unsigned disabled_services;	/* a bit for each enum worker_service */
 	int control_fd;			/* a listening socket (control.h), -1: none */
+	GUID id;			/* of the machine */
+	uint32_t cid;			/* its vsock context, 0: none */
+	uid_t owner;			/* the user whose machine it is */
 	int socket_fds[WORKER_SOCKETS]; /* listening sockets (greeting.h), -1: none */
+	int broker_fd;			/* to who finds services of the host (broker.h), -1: none */
 	int stats_fd; /* -1: none; gets one "key value" line a figure when the machine ends */
 };
 
