@@ -70,6 +70,8 @@ static uint32_t header_min(uint16_t type)
 int ring_in_next(struct ring_in *in, struct ring_packet *p)
 {
 	uint32_t available, least;
+	struct vmbus_descriptor d;
+	uint64_t words[2];
 
 	if (in->read == in->write && look(in) < 0)
 		return -EPROTO;
@@ -79,15 +81,17 @@ int ring_in_next(struct ring_in *in, struct ring_packet *p)
 	if (available < sizeof(p->descriptor) + sizeof(struct vmbus_trailer))
 		return -EPROTO;
 	p->start = in->ring.data + in->read;
-	memcpy(&p->descriptor, p->start, sizeof(p->descriptor));
-	/* The compiler must not read it again where the copy is used. */
-	asm volatile("" : : : "memory");
-	p->header_bytes = p->descriptor.offset8 * 8u;
-	p->bytes = p->descriptor.length8 * 8u;
-	least = header_min(p->descriptor.type);
+	/* Once, and in whole words: what is checked is what is used. */
+	words[0] = __atomic_load_n((const uint64_t *)p->start, __ATOMIC_RELAXED);
+	words[1] = __atomic_load_n((const uint64_t *)p->start + 1, __ATOMIC_RELAXED);
+	memcpy(&d, words, sizeof(d));
+	p->descriptor = d;
+	p->header_bytes = d.offset8 * 8u;
+	p->bytes = d.length8 * 8u;
+	least = header_min(d.type);
 	if (!least || p->header_bytes < least || p->bytes < p->header_bytes ||
 		p->bytes + sizeof(struct vmbus_trailer) > available ||
-		(p->descriptor.flags & ~VMBUS_PACKET_WANTS_COMPLETION))
+		(d.flags & ~VMBUS_PACKET_WANTS_COMPLETION))
 		return -EPROTO;
 	return 1;
 }
