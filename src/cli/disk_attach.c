@@ -23,17 +23,16 @@ static const char help[] =
 	"Usage: partita disk attach FILE [OPTION]...\n"
 	"       partita disk attach --list [--json]\n"
 	"\n"
-	"Make a disk a block device of this host, and print its name, such as /dev/loop0. For "
-	"users\n"
-	"who may not make block devices, print the name of a file that has the disk's contents.\n"
-	"'partita disk detach' ends it.\n"
+	"Make a disk a block device of this host, and print its name, such as\n"
+	"/dev/loop0. For users who may not make block devices, print the name of a file\n"
+	"that has the disk's contents. 'partita disk detach' ends it.\n"
 	"\n"
 	"  --read-only      the device cannot be written\n"
 	"  --no-partitions  do not look for partitions\n"
 	"  --file           the file alone, no block device\n"
 	"  --device         fail when there can be no block device\n"
-	"  --foreground     serve the disk in this process, until it is detached or a signal "
-	"comes\n"
+	"  --foreground     serve the disk in this process, until it is detached or a\n"
+	"                   signal comes\n"
 	"  --format FORMAT  vhdx, vhd or raw, instead of what the contents say\n"
 	"  --list           show what is attached\n"
 	"  --json           with --list, for programs: one JSON array\n"
@@ -102,7 +101,7 @@ static int ended(void *ctx)
 static void announce(struct cli_service *s, const struct disk_attach *attach, int ready)
 {
 	const char *device = disk_attach_device(attach);
-	int null;
+	int nothing;
 
 	puts(device ? device : disk_attach_file(attach));
 	fflush(stdout);
@@ -111,11 +110,14 @@ static void announce(struct cli_service *s, const struct disk_attach *attach, in
 	s->problem = (struct disk_problem){0};
 	if (ready < 0)
 		return;
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
-		dup2(null, fd);
-	if (null >= 0)
-		close(null);
+	/* Who waits for the end of our output must not wait for us, whatever there is to open. */
+	nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (nothing < 0)
+		nothing = open("/", O_PATH | O_CLOEXEC);
+	for (int fd = STDIN_FILENO; nothing >= 0 && fd <= STDERR_FILENO; fd++)
+		dup2(nothing, fd);
+	if (nothing > STDERR_FILENO)
+		close(nothing);
 	/* Nothing shall be kept from being unmounted. */
 	if (chdir("/") || write(ready, "", 1) != 1)
 		log_debug("the command is gone");
@@ -204,7 +206,8 @@ int cli_disk_attach(int argc, char **argv)
 	if (status != CLI_GO_ON)
 		return status;
 	if (a.list != (optind == argc)) {
-		log_error("disk attach: name either the disk's FILE or --list");
+		log_error("disk attach: name either the disk's FILE or --list; see 'partita disk "
+			  "attach --help'");
 		return CLI_USAGE_ERROR;
 	}
 	if (a.options.no_device && a.options.need_device) {

@@ -81,9 +81,9 @@ int cli_list_attached(bool json)
 static const char help[] =
 	"Usage: partita disk detach WHAT\n"
 	"\n"
-	"End what 'partita disk attach' began, when all is written to the disk. WHAT is the "
-	"disk's\n"
-	"file, its block device, or where that is mounted. A device that is in use stays.\n"
+	"End what 'partita disk attach' began, when all is written to the disk. WHAT is\n"
+	"the disk's file, its block device, or where that is mounted. A device that is\n"
+	"in use stays.\n"
 	"\n"
 	"  --help           this help\n";
 

@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "disk/operations.h"
 
+#define DEPTH_MAX 65535
+
 static const char help[] =
 	"Usage: partita disk merge CHILD [OPTION]...\n"
 	"\n"
@@ -22,16 +24,18 @@ static const char help[] =
 	"\n"
 	"  --into PARENT  the disk of CHILD's chain to merge into, with all disks in\n"
 	"                 between (default: its parent)\n"
+	"  --depth N      likewise: into the Nth disk below CHILD; 1 is its parent\n"
 	"  --leaf LEAF    CHILD is in the middle of LEAF's chain: the disk that stands on\n"
 	"                 CHILD stands on PARENT afterwards\n"
 	"  --remove       remove the files that are merged and not needed any more\n"
 	"  --parallel N   requests under way at once, 1 to 64 (default 8)\n"
 	"  --help         this help\n";
 
-enum option_code { OPT_INTO = CLI_OPTION, OPT_LEAF, OPT_REMOVE, OPT_PARALLEL };
+enum option_code { OPT_INTO = CLI_OPTION, OPT_DEPTH, OPT_LEAF, OPT_REMOVE, OPT_PARALLEL };
 
 static const struct option options[] = {
 	{"into", required_argument, NULL, OPT_INTO},
+	{"depth", required_argument, NULL, OPT_DEPTH},
 	{"leaf", required_argument, NULL, OPT_LEAF},
 	{"remove", no_argument, NULL, OPT_REMOVE},
 	{"parallel", required_argument, NULL, OPT_PARALLEL},
@@ -40,9 +44,22 @@ static const struct option options[] = {
 
 struct arguments {
 	const char *child, *into, *leaf;
+	unsigned depth; /* 0: not given */
 	bool remove;
 	struct disk_merge merge;
 };
+
+static bool take_depth(const char *value, unsigned *depth)
+{
+	uint64_t n;
+
+	if (cli_parse_count(value, DEPTH_MAX, &n) || !n) {
+		log_error("--depth %s: give a number from 1 to %u", value, DEPTH_MAX);
+		return false;
+	}
+	*depth = (unsigned)n;
+	return true;
+}
 
 static bool take(void *ctx, int code, const char *value)
 {
@@ -52,6 +69,8 @@ static bool take(void *ctx, int code, const char *value)
 	case OPT_INTO:
 		a->into = value;
 		return true;
+	case OPT_DEPTH:
+		return take_depth(value, &a->depth);
 	case OPT_LEAF:
 		a->leaf = value;
 		return true;
@@ -89,12 +108,16 @@ static bool find_images(struct disk *leaf, struct arguments *a)
 {
 	if (!find_image(leaf, a->child, &a->merge.from))
 		return false;
-	a->merge.into = a->merge.from + 1;
+	a->merge.into = a->merge.from + (a->depth ? a->depth : 1);
 	if (a->into)
 		return find_image(leaf, a->into, &a->merge.into);
 	if (image_at(leaf, a->merge.into))
 		return true;
-	log_error("%s: it has no parent to merge into", a->child);
+	if (a->depth)
+		log_error("%s: there are not %u disks below it; 'partita disk info' shows them",
+			a->child, a->depth);
+	else
+		log_error("%s: it has no parent to merge into", a->child);
 	return false;
 }
 
@@ -206,6 +229,10 @@ int cli_disk_merge(int argc, char **argv)
 	if (status != CLI_GO_ON)
 		return status;
 	a.child = argv[optind];
+	if (a.into && a.depth) {
+		log_error("give either --into or --depth");
+		return CLI_USAGE_ERROR;
+	}
 	if (!cli_job_begin(&job, "merging"))
 		return CLI_FAILURE;
 	return cli_job_end(&job, merge(&job, &a));

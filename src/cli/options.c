@@ -86,8 +86,8 @@ static int show_commands(const struct cli_command *commands, const char *word, c
 {
 	printf("Usage: %s COMMAND [ARGUMENT]...\n\n%s\n\nCommands:\n", word, intro);
 	for (const struct cli_command *c = commands; c->name; c++)
-		printf("  %-10s %s\n", c->name, c->summary);
-	printf("  %-10s this help; '%s COMMAND --help' tells of a command\n", "--help", word);
+		printf("  %-11s %s\n", c->name, c->summary);
+	printf("  %-11s this help; '%s COMMAND --help' tells of a command\n", "--help", word);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <linux/loop.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,9 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CREATE_ATTEMPTS 64   /* others take free devices too */
-#define GONE_WAIT_MS	5000 /* for who looks at the device just now, such as udev */
-#define PAUSE_MS	10   /* between two looks */
+#define CREATE_ATTEMPTS 64	    /* others take free devices too */
+#define GONE_WAIT_MS	5000	    /* for who looks at the device just now, such as udev */
+#define READ_AHEAD	(2ul << 20) /* bytes: two of the largest requests of FUSE */
+#define PAUSE_MS	10	    /* between two looks */
 
 static void pause_ms(unsigned ms)
 {
@@ -201,6 +203,9 @@ static int configure(int control, const struct loop_config *config, char **devic
 		(config->info.lo_flags & LO_FLAGS_READ_ONLY ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 	if (fd < 0 || ioctl(fd, LOOP_CONFIGURE, config))
 		err = -errno;
+	else
+		/* Without it, who reads in sequence waits for each small piece. */
+		(void)ioctl(fd, BLKRASET, READ_AHEAD / 512);
 	if (fd >= 0)
 		close(fd);
 	if (err)

@@ -2,7 +2,7 @@
 
 import os
 
-from harness import MIB, test
+from harness import COMMANDS, MIB, test
 
 
 def case(name, *words, status=2):
@@ -30,9 +30,6 @@ def _(context):
 def _(context):
     return ["frobnicate"]
 
-
-COMMANDS = ("create", "info", "check", "convert", "resize", "compact", "merge", "compare", "map",
-            "metadata", "set", "changes", "snapshot", "mirror")
 
 for command in COMMANDS:
 
@@ -137,6 +134,18 @@ def _(context):
 @case("resize to two things", "--minimum")
 def _(context):
     return ["resize", "disk.vhdx", "2G", "--minimum"]
+
+
+for depth in ("0", "-1", "x", "", "4294967297"):
+
+    @case(f"merge --depth {depth or 'nothing'}", "--depth", "65535")
+    def _(context, depth=depth):
+        return ["merge", "disk.vhdx", "--depth", depth]
+
+
+@case("merge --into and --depth", "--into", "--depth")
+def _(context):
+    return ["merge", "disk.vhdx", "--into", "base.vhdx", "--depth", "1"]
 
 
 @case("set of nothing", "nothing")

@@ -3,7 +3,7 @@
 import json
 import re
 
-from harness import GIB, KIB, MIB, TIB, test
+from harness import COMMANDS, GIB, KIB, MIB, TIB, test
 
 FORMATS = ("vhdx", "vhd", "raw")
 GUID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -290,6 +290,16 @@ for ending in ("vhdx", "vhd"):
                       str(context.files()))
         context.disk("compare", f"base.{ending}", "leaf.raw")
 
+    @test(f"cli: merge --depth, {ending}", ending=ending)
+    def _(context, ending):
+        chain(context, ending)
+        context.disk("merge", f"two.{ending}", "--leaf", f"leaf.{ending}", "--depth", 2,
+                     "--remove")
+        context.check([f for f in context.files() if f.endswith(ending)]
+                      == [f"base.{ending}", f"leaf.{ending}"], str(context.files()))
+        context.disk("compare", f"base.{ending}", "two.raw")
+        context.disk("compare", f"leaf.{ending}", "leaf.raw")
+
     @test(f"cli: merge --leaf, {ending}", ending=ending)
     def _(context, ending):
         chain(context, ending)
@@ -306,6 +316,7 @@ def _(context):
     chain(context, "vhdx")
     context.refused("merge", "one.vhdx", "--into", "two.vhdx", words=["two.vhdx", "one.vhdx"])
     context.refused("merge", "base.vhdx", words=["base.vhdx"])
+    context.refused("merge", "leaf.vhdx", "--depth", 4, words=["leaf.vhdx", "4 disks"])
     context.disk("compare", "leaf.vhdx", "leaf.raw")
 
 
@@ -390,8 +401,7 @@ def _(context):
 
 # ---- help
 
-for command in ("create", "info", "check", "convert", "resize", "compact", "merge", "compare",
-                "map", "metadata", "set", "changes", "snapshot", "mirror"):
+for command in COMMANDS:
 
     @test(f"cli: {command} --help", command=command)
     def _(context, command):

@@ -18,6 +18,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
+# What `partita disk` has.
+COMMANDS = ("create", "info", "check", "convert", "resize", "compact", "merge", "mirror", "compare",
+            "map", "changes", "snapshot", "metadata", "set", "attach", "detach", "attach-to",
+            "detach-from", "resize-in", "serve")
+
 # Slow machines: all deadlines are multiplied by this.
 SLOWNESS = float(os.environ.get("PARTITA_TEST_SLOWNESS", "1"))
 
