@@ -13,17 +13,18 @@
 #include "disk/nbd.h"
 #include "disk/nbd_protocol.h"
 
-static const char help[] = "Usage: partita disk serve FILE --socket PATH [OPTION]...\n"
-			   "\n"
-			   "Let clients of the NBD protocol, such as qemu, nbdcopy or nbd-client, "
-			   "use a disk, until a\n"
-			   "signal ends it. Who may write to the socket's file may use the disk.\n"
-			   "\n"
-			   "  --socket PATH    the Unix socket to listen at\n"
-			   "  --read-only      clients cannot write\n"
-			   "  --name NAME      a name that clients may ask for, beside none\n"
-			   "  --format FORMAT  vhdx, vhd or raw, instead of what the contents say\n"
-			   "  --help           this help\n";
+static const char help[] =
+	"Usage: partita disk serve FILE --socket PATH [OPTION]...\n"
+	"\n"
+	"Let clients of the NBD protocol, such as qemu, nbdcopy or nbd-client, use\n"
+	"a disk, until a signal ends it. Who may write to the socket's file may\n"
+	"use the disk.\n"
+	"\n"
+	"  --socket PATH    the Unix socket to listen at\n"
+	"  --read-only      clients cannot write\n"
+	"  --name NAME      a name that clients may ask for, beside none\n"
+	"  --format FORMAT  vhdx, vhd or raw, instead of what the contents say\n"
+	"  --help           this help\n";
 
 enum option_code { OPT_SOCKET = CLI_OPTION, OPT_READ_ONLY, OPT_NAME, OPT_FORMAT };
 
