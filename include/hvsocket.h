@@ -40,18 +40,20 @@
  * Options, with level HV_PROTOCOL_RAW; each is a ULONG.
  *
  * HVSOCKET_CONNECT_TIMEOUT: milliseconds that connect() waits for the other side, up to
- * HVSOCKET_CONNECT_TIMEOUT_MAX. 0: the default, which is two seconds, as a Linux guest's.
+ * HVSOCKET_CONNECT_TIMEOUT_MAX. 0, as at first: two seconds.
  * HVSOCKET_CONTAINER_PASSTHRU: what is meant for a container's host is meant for the host's host.
  * There are no containers here: it can be set and read, and changes nothing.
- * HVSOCKET_CONNECTED_SUSPEND: the connection stays while its machine is suspended. It can be set
- * and read before the connection stands.
- * HVSOCKET_HIGH_VTL: reach a higher trust level of the guest. There is none: only 0 can be set.
+ * HVSOCKET_CONNECTED_SUSPEND: the connection stays while its machine is suspended, which it always
+ * does here. It can be set.
+ *
+ * The level has the value that Linux gives SOL_SOCKET, so on such a socket the first takes the
+ * place of SO_DEBUG, the second is SO_REUSEADDR, which changes nothing either, and reading the
+ * third is reading SO_ERROR.
  */
 #define HVSOCKET_CONNECT_TIMEOUT     0x01
 #define HVSOCKET_CONNECT_TIMEOUT_MAX 300000
 #define HVSOCKET_CONTAINER_PASSTHRU  0x02
 #define HVSOCKET_CONNECTED_SUSPEND   0x04
-#define HVSOCKET_HIGH_VTL	     0x08
 
 /* Flags of HVSOCKET_ADDRESS_INFO. */
 #define HVSOCKET_ADDRESS_FLAG_PASSTHRU 0x00000001

@@ -1,6 +1,8 @@
 /*
  * address.c - addresses of Hyper-V sockets in their several forms. See address.h.
  */
+#include <initguid.h> /* the constants of hvsocket.h are here */
+
 #include "hvsocket/address.h"
 
 #include <errno.h>
@@ -22,21 +24,6 @@
 
 _Static_assert(1 + NUMBER_AT + NUMBER_LENGTH + 1 <= sizeof(((struct sockaddr_un *)0)->sun_path),
 	"a name has room, snprintf's end included");
-
-const GUID hv_zero = {0};
-const GUID hv_broadcast = {
-	0xffffffff, 0xffff, 0xffff, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
-const GUID hv_children = {
-	0x90db8b89, 0x0d35, 0x4f79, {0x8c, 0xe9, 0x49, 0xea, 0x0a, 0xc8, 0xb7, 0xcd}};
-const GUID hv_loopback = {
-	0xe0e16197, 0xdd56, 0x4a10, {0x91, 0x95, 0x5e, 0xe7, 0xa1, 0x55, 0xa8, 0x38}};
-const GUID hv_parent = {
-	0xa42e7cda, 0xd03f, 0x480c, {0x9c, 0xc2, 0xa4, 0xde, 0x20, 0xab, 0xb8, 0x78}};
-const GUID hv_silohost = {
-	0x36bd0c5c, 0x7276, 0x4223, {0x88, 0xba, 0x7d, 0x03, 0xb6, 0x54, 0xc5, 0x68}};
-
-static const GUID vsock_template = {
-	0x00000000, 0xfacb, 0x11e6, {0xbd, 0x58, 0x64, 0x00, 0x6a, 0x79, 0x86, 0xd3}};
 
 /* ---- Names of connecting ends --------------------------------------------------------------- */
 
@@ -99,7 +86,7 @@ int hv_address_bind(int fd, const struct hv_address *a)
 
 GUID hv_service_of_port(uint32_t port)
 {
-	GUID service = vsock_template;
+	GUID service = HV_GUID_VSOCK_TEMPLATE;
 
 	service.Data1 = port;
 	return service;

@@ -24,8 +24,13 @@ struct hv_address {
 	GUID vm, service;
 };
 
-/* The constants of hvsocket.h, which every user of the SDK defines for himself. */
-extern const GUID hv_zero, hv_broadcast, hv_children, hv_loopback, hv_parent, hv_silohost;
+/* The constants of hvsocket.h. */
+#define hv_zero	     HV_GUID_ZERO
+#define hv_broadcast HV_GUID_BROADCAST
+#define hv_children  HV_GUID_CHILDREN
+#define hv_loopback  HV_GUID_LOOPBACK
+#define hv_parent    HV_GUID_PARENT
+#define hv_silohost  HV_GUID_SILOHOST
 
 /*
  * hv_address_encode - the abstract name of the end @a of a connection; @unique: any number, another

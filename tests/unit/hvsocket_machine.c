@@ -190,10 +190,23 @@ struct hv_greeting machine_heard(struct machine *m)
 	return g;
 }
 
+void machine_gets_cid(struct machine *m, unsigned cid)
+{
+	char path[PATH_MAX], id[GUID_TEXT];
+
+	hv_place_cid(directory, cid, path);
+	assert_int_equal(symlink(guid_format(&m->id, id), path), 0);
+	m->cid = cid;
+}
+
 void machine_stop(struct machine *m)
 {
 	char path[PATH_MAX];
 
+	if (m->cid) {
+		hv_place_cid(directory, m->cid, path);
+		unlink(path);
+	}
 	hv_place_machine(directory, &m->id, path);
 	unlink(path);
 	shutdown(m->listener, SHUT_RDWR); /* ends accept() */
