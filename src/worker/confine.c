@@ -1,5 +1,5 @@
 /*
- * confine.c - see confine.h; capabilities(7), seccomp(2), no_new_privs in prctl(2).
+ * confine.c - see confine.h; seccomp(2).
  *
  * What stays allowed and why is at each line of the list. A call that is not in it fails with
  * EPERM, which a library that merely probes survives.
@@ -7,18 +7,15 @@
 #include "worker/confine.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <linux/audit.h>
-#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define NOBODY 65534
+#include "base/privilege.h"
 
 /* Sanitizers need system calls of their own, also when the process ends. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -145,35 +142,9 @@ static int filter_system_calls(void)
 		       : 0;
 }
 
-/* In a container that does not know nobody, root stays who it is, without its powers. */
-static int leave_root(void)
-{
-	if (setgroups(0, NULL) < 0 && errno != EPERM)
-		return -errno;
-	if (setresgid(NOBODY, NOBODY, NOBODY) < 0 && errno != EINVAL && errno != EPERM)
-		return -errno;
-	if (setresuid(NOBODY, NOBODY, NOBODY) < 0 && errno != EINVAL && errno != EPERM)
-		return -errno;
-	return 0;
-}
-
-static int drop_capabilities(void)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
-
-	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
-}
-
 int confine(void)
 {
-	int err = geteuid() == 0 ? leave_root() : 0;
+	int err = privilege_drop();
 
-	if (!err)
-		err = drop_capabilities();
-	if (!err && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		err = -errno;
-	if (!err && !SANITIZED)
-		err = filter_system_calls();
-	return err;
+	return err || SANITIZED ? err : filter_system_calls();
 }

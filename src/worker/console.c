@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "worker/escape.h"
 #include "worker/output.h"
-#include "worker/terminal.h"
+#include "base/terminal.h"
 
 #define INPUT_SIZE 1024u
 
@@ -200,7 +200,7 @@ static bool open_ends(struct console *c, int fd)
 {
 	switch (c->serial) {
 	case WORKER_SERIAL_STDIO:
-		c->terminal = terminal_raw();
+		c->terminal = terminal_raw(false);
 		c->out = open_stdout(c);
 		output_connect(c->output, c->out);
 		open_input(c, STDIN_FILENO);

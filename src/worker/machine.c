@@ -20,7 +20,7 @@
 #include "worker/control.h"
 #include "worker/sockets.h"
 #include "worker/stats.h"
-#include "worker/terminal.h"
+#include "base/terminal.h"
 
 /* What VMBus may hand out to its devices; the guest finds it in the DSDT. */
 #define MMIO_LOW_BASE  0xf8000000ull

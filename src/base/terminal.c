@@ -4,7 +4,7 @@
  * The state is global because the terminal is, and because a handler of a fatal signal has nothing
  * else to go by.
  */
-#include "worker/terminal.h"
+#include "base/terminal.h"
 
 #include <signal.h>
 #include <stddef.h>
@@ -29,7 +29,7 @@ static void give_back(int signal)
 	raise(signal);
 }
 
-bool terminal_raw(void)
+bool terminal_raw(bool output)
 {
 	struct sigaction action = {.sa_handler = give_back, .sa_flags = SA_RESETHAND | SA_NODEFER};
 	struct sigaction old;
@@ -38,7 +38,8 @@ bool terminal_raw(void)
 		return false;
 	raw = cooked;
 	cfmakeraw(&raw);
-	raw.c_oflag |= OPOST;
+	if (!output)
+		raw.c_oflag |= OPOST;
 	sigemptyset(&action.sa_mask);
 	/* Whoever handles such a signal already (a sanitizer, the code cache) keeps it. */
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
