@@ -1,0 +1,353 @@
+/*
+ * relay.c - see relay.h. TLS by OpenSSL.
+ *
+ * One message is held in each direction, and what TLS had of the next: who does not take what comes
+ * for him is not sent more, which the kernel's buffers and the streams' credit pass on to whoever
+ * sends.
+ */
+#include "session/relay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/loop.h"
+#include "session/confine.h"
+#include "session/message.h"
+
+#define HANDSHAKE_TIME 30000000000ull /* nanoseconds */
+#define LINGER_TIME    5000000000ull
+
+struct relay {
+	const struct relay_options *options;
+	SSL *tls;
+	int wire, packets;
+	char peer[SESSION_FINGERPRINT];	     /* "" until it showed a key */
+	short wire_wants;		     /* poll events that TLS waits for */
+	bool packets_full;		     /* their side does not take more now */
+	bool refused;			     /* the peer's key is not known */
+	uint8_t in[2 * SESSION_MESSAGE_MAX]; /* from the wire, not passed on yet */
+	size_t n_in;
+	struct session_message out; /* to the wire: not all written yet */
+	size_t n_out;
+};
+
+/* ---- The end ----------------------------------------------------------------------------------
+ */
+
+static void lost(struct relay *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void lost(struct relay *r, const char *format, ...)
+{
+	char text[SESSION_TEXT_MAX];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	session_send(r->packets, SESSION_LOST, 0, text, strlen(text), MSG_DONTWAIT);
+}
+
+/* What an error of TLS means for people. */
+static void explain(struct relay *r)
+{
+	unsigned long code = ERR_peek_error();
+	int reason = ERR_GET_REASON(code);
+	const char *text = code ? ERR_reason_error_string(code) : NULL;
+
+	if (r->refused)
+		lost(r, "its key %s is not the expected one", r->peer);
+	else if (!r->options->agent && (reason == SSL_R_SSLV3_ALERT_BAD_CERTIFICATE ||
+					       reason == SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED))
+		lost(r, "it does not know this host's key %s",
+			r->options->key ? r->options->key->fingerprint : "(there is none)");
+	else if (!code || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+		lost(r, "it closed the connection");
+	else
+		lost(r, "no TLS connection: %s", text ? text : "unknown error");
+}
+
+/* ---- TLS --------------------------------------------------------------------------------------
+ */
+
+/*
+ * Trust is in the key alone, so the chain is not looked at. That the peer has the key, TLS itself
+ * makes sure of.
+ */
+static int check_peer(X509_STORE_CTX *store, void *ctx)
+{
+	struct relay *r = ctx;
+	X509 *certificate = X509_STORE_CTX_get0_cert(store);
+
+	if (certificate && session_fingerprint(certificate, r->peer)) {
+		for (unsigned i = 0; i < r->options->n_known; i++)
+			if (strcmp(r->options->known[i], r->peer) == 0)
+				return 1;
+		if (!r->options->n_known)
+			return 1;
+	}
+	r->refused = true;
+	X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED);
+	return 0;
+}
+
+static SSL *make_tls(struct relay *r)
+{
+	const struct session_key *key = r->options->key;
+	SSL_CTX *ctx = SSL_CTX_new(r->options->agent ? TLS_server_method() : TLS_client_method());
+	SSL *tls = NULL;
+
+	if (!ctx)
+		return NULL;
+	SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+	SSL_CTX_set_num_tickets(ctx, 0);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	/* The host always looks at the agent's key, the agent when it is told which hosts may. */
+	if (!r->options->agent || r->options->n_known)
+		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	SSL_CTX_set_cert_verify_callback(ctx, check_peer, r);
+	if (!key || (SSL_CTX_use_certificate(ctx, key->certificate) == 1 &&
+			    SSL_CTX_use_PrivateKey(ctx, key->key) == 1))
+		tls = SSL_new(ctx);
+	SSL_CTX_free(ctx);
+	if (!tls || !SSL_set_fd(tls, r->wire)) {
+		SSL_free(tls);
+		return NULL;
+	}
+	if (r->options->agent)
+		SSL_set_accept_state(tls);
+	else
+		SSL_set_connect_state(tls);
+	return tls;
+}
+
+/*
+ * What a call of TLS that returned @result means: 1, it did something; 0, it waits, and wire_wants
+ * has for what; -1, the connection is over, and our side knows why.
+ */
+static int outcome(struct relay *r, int result)
+{
+	int error = result > 0 ? SSL_ERROR_NONE : SSL_get_error(r->tls, result);
+
+	switch (error) {
+	case SSL_ERROR_NONE:
+		return 1;
+	case SSL_ERROR_WANT_READ:
+		r->wire_wants |= POLLIN;
+		return 0;
+	case SSL_ERROR_WANT_WRITE:
+		r->wire_wants |= POLLOUT;
+		return 0;
+	case SSL_ERROR_ZERO_RETURN:
+		return -1;
+	default:
+		explain(r);
+		return -1;
+	}
+}
+
+static bool shake_hands(struct relay *r)
+{
+	const uint64_t end = loop_now() + HANDSHAKE_TIME;
+
+	for (;;) {
+		struct pollfd fds[] = {{.fd = r->wire}, {.fd = r->packets}};
+		uint64_t now = loop_now();
+		int done;
+
+		ERR_clear_error();
+		r->wire_wants = 0;
+		done = outcome(r, SSL_do_handshake(r->tls));
+		if (done)
+			return done > 0;
+		fds[0].events = r->wire_wants;
+		if (now >= end || poll(fds, 2, (int)((end - now) / 1000000) + 1) == 0) {
+			lost(r, "it did not answer");
+			return false;
+		}
+		if (fds[1].revents & (POLLHUP | POLLERR))
+			return false;
+	}
+}
+
+/* ---- Messages ---------------------------------------------------------------------------------
+ */
+
+/* Passes on what whole messages there are. False: the peer does not keep to the protocol. */
+static bool pass_in(struct relay *r)
+{
+	const unsigned from = r->options->agent ? SESSION_FROM_HOST : SESSION_FROM_AGENT;
+	size_t at = 0;
+	bool go_on = true;
+
+	r->packets_full = false;
+	while (go_on && !r->packets_full) {
+		ssize_t n = session_message_whole(r->in + at, r->n_in - at, from);
+
+		if (n == 0 || n > (ssize_t)(r->n_in - at))
+			break;
+		if (n < 0 || !session_message_valid(r->in + at, (size_t)n, from)) {
+			lost(r, "it does not keep to the protocol");
+			go_on = false;
+		} else if (send(r->packets, r->in + at, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) <
+				   0 &&
+			   errno == EAGAIN) {
+			r->packets_full = true;
+		} else {
+			/* Our side may have ended: then its last words come first (move_out). */
+			at += (size_t)n;
+		}
+	}
+	r->n_in -= at;
+	memmove(r->in, r->in + at, r->n_in);
+	return go_on;
+}
+
+/* From the wire to our side. False: it is over. */
+static bool move_in(struct relay *r)
+{
+	for (;;) {
+		int n, done;
+
+		if (!pass_in(r))
+			return false;
+		if (r->packets_full)
+			return true;
+		/* A message may be missing its end, but never more than that: there is room. */
+		n = SSL_read(r->tls, r->in + r->n_in, (int)(sizeof(r->in) - r->n_in));
+		done = outcome(r, n);
+		if (done <= 0)
+			return done == 0;
+		r->n_in += (size_t)n;
+	}
+}
+
+/* From our side to the wire. False: it is over. */
+static bool move_out(struct relay *r)
+{
+	const unsigned from = r->options->agent ? SESSION_FROM_AGENT : SESSION_FROM_HOST;
+
+	for (;;) {
+		int done;
+
+		if (!r->n_out) {
+			int got = session_receive(r->packets, &r->out, from, MSG_DONTWAIT);
+
+			if (got == -EAGAIN)
+				return true;
+			if (got <= 0)
+				return false;
+			r->n_out = sizeof(r->out.header) + r->out.header.length;
+		}
+		done = outcome(r, SSL_write(r->tls, &r->out, (int)r->n_out));
+		if (done <= 0)
+			return done == 0;
+		r->n_out = 0;
+	}
+}
+
+static void exchange(struct relay *r)
+{
+	for (;;) {
+		struct pollfd fds[] = {{.fd = r->wire}, {.fd = r->packets}};
+
+		ERR_clear_error();
+		r->wire_wants = 0;
+		/* Outward first: our side may have ended, and its last words wait. */
+		if (!move_out(r) || !move_in(r))
+			return;
+		fds[0].events = r->wire_wants;
+		fds[1].events = (r->n_out ? 0 : POLLIN) | (r->packets_full ? POLLOUT : 0);
+		/* A side that has ended shows so all the time, also when that must wait. */
+		fds[0].fd = fds[0].events ? r->wire : -1;
+		fds[1].fd = fds[1].events ? r->packets : -1;
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			return;
+	}
+}
+
+/*
+ * The agent says the last word, its refusals and the exit status. Closing while the host still
+ * sends would reset the connection and take those words with it, so the host closes first.
+ */
+static void let_host_close(struct relay *r)
+{
+	const uint64_t end = loop_now() + LINGER_TIME;
+	struct pollfd p = {.fd = r->wire, .events = POLLIN};
+	uint64_t now;
+	ssize_t n = 1;
+
+	shutdown(r->wire, SHUT_WR);
+	while (n && (now = loop_now()) < end) {
+		if (poll(&p, 1, (int)((end - now) / 1000000) + 1) <= 0)
+			return;
+		n = recv(r->wire, r->in, sizeof(r->in), MSG_DONTWAIT);
+		if (n < 0 && errno != EAGAIN)
+			return;
+	}
+}
+
+void relay_run(const struct relay_options *options, int wire, int packets)
+{
+	struct relay *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return;
+	r->options = options;
+	r->wire = wire;
+	r->packets = packets;
+	r->tls = make_tls(r);
+	if (!r->tls)
+		lost(r, "cannot begin TLS");
+	else if (shake_hands(r)) {
+		exchange(r);
+		SSL_shutdown(r->tls);
+	}
+	if (options->agent)
+		let_host_close(r);
+	SSL_free(r->tls);
+	free(r);
+}
+
+int relay_start(const struct relay_options *options, int wire, int *packets, pid_t *pid)
+{
+	int pair[2], err = 0;
+
+	if (fcntl(wire, F_SETFL, O_NONBLOCK) < 0 ||
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+		err = -errno;
+		close(wire);
+		return err;
+	}
+	/* Loads libcrypto's tables and its random numbers while that is possible. */
+	OPENSSL_init_ssl(0, NULL);
+	*pid = fork();
+	if (*pid < 0)
+		err = -errno;
+	if (*pid == 0) {
+		signal(SIGPIPE, SIG_IGN);
+		/* Meant for the command, or for our side, with which it ends. */
+		signal(SIGINT, SIG_IGN);
+		signal(SIGQUIT, SIG_IGN);
+		signal(SIGHUP, SIG_IGN);
+		signal(SIGTERM, SIG_IGN);
+		if (relay_confine(wire, pair[1]) == 0)
+			relay_run(options, wire, pair[1]);
+		_exit(0);
+	}
+	close(wire);
+	close(pair[1]);
+	if (err)
+		close(pair[0]);
+	else
+		*packets = pair[0];
+	return err;
+}
