@@ -13,15 +13,19 @@
 #define CLI_USAGE_ERROR 2
 
 int cli_run(int argc, char **argv);
+int cli_copy(int argc, char **argv);
 int cli_disk(int argc, char **argv);
 int cli_guest(int argc, char **argv);
 int cli_list(int argc, char **argv);
+int cli_enter(int argc, char **argv);
+int cli_exec(int argc, char **argv);
 
 /* What a command understands on its command line. */
 struct cli_syntax {
 	const char *command; /* as messages name it: "disk create" */
 	const char *help;
 	const struct option *options; /* --help is added; codes are CLI_OPTION and up */
+	const char *letters;	      /* as getopt(3): their codes are the letters; NULL: none */
 	unsigned min, max;	      /* arguments beside the options */
 	const char *arguments;	      /* what those are, for messages: "SOURCE and TARGET" */
 	/* take - an option with its value; says what is wrong and returns false. */

@@ -22,6 +22,9 @@ static const struct cli_command commands[] = {
 	{"disk", "make, examine, change, convert and attach virtual disks", cli_disk},
 	{"guest", "ask a machine's guest for something: its heartbeat, an end, a file", cli_guest},
 	{"list", "list the machines that run", cli_list},
+	{"copy", "files into a guest, or out of it", cli_copy},
+	{"enter", "a login shell in a guest", cli_enter},
+	{"exec", "run a command in a guest", cli_exec},
 	{"--version", "which version this is", show_version},
 	{0},
 };

@@ -41,7 +41,7 @@ static int take_options(const struct cli_syntax *syntax, const struct option *op
 
 	opterr = 0;
 	optind = 1;
-	while ((code = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((code = getopt_long(argc, argv, syntax->letters ? syntax->letters : "", options, NULL)) != -1) {
 		if (code == OPTION_HELP) {
 			fputs(syntax->help, stdout);
 			return 0;

@@ -1,0 +1,93 @@
+/*
+ * session.h - the direct session's host side: what enter, exec and copy have in common. See
+ * session/session_protocol.h and docs/session.md.
+ */
+#ifndef PARTITA_CLI_SESSION_H
+#define PARTITA_CLI_SESSION_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "session/message.h"
+#include "session/key.h"
+
+/* Exit statuses of partita itself; a command's own are from 0 to 253. */
+#define SESSION_STATUS_LOST    255 /* no session could be had, or it was lost */
+#define SESSION_STATUS_REFUSED 254 /* the guest does not accept the user */
+
+/* What the user said about the session; all zero at first. */
+struct session_wish {
+	const char *vm, *user, *password_file;
+	char agent_key[SESSION_FINGERPRINT];
+	const char *host_key; /* the file */
+};
+
+/* The options of all three: for a table of options, for taking them, for the help. */
+enum {
+	SESSION_OPTION = 512,
+	OPT_USER = SESSION_OPTION,
+	OPT_PASSWORD_FILE,
+	OPT_AGENT_KEY,
+	OPT_HOST_KEY
+};
+#define SESSION_OPTIONS                                                                            \
+	{"user", required_argument, NULL, OPT_USER},                                               \
+		{"password-file", required_argument, NULL, OPT_PASSWORD_FILE},                     \
+		{"agent-key", required_argument, NULL, OPT_AGENT_KEY},                             \
+	{                                                                                          \
+		"host-key", required_argument, NULL, OPT_HOST_KEY                                  \
+	}
+#define SESSION_OPTIONS_HELP                                                                       \
+	"  --user NAME           of the guest's users; by default the one you are here\n"          \
+	"  --password-file FILE  what to answer when the guest asks, a line each; - is standard "  \
+	"input\n"                                                                                  \
+	"  --agent-key KEY       the fingerprint that the guest's agent must have\n"               \
+	"  --host-key FILE       the key by which the guest knows this host\n"
+bool session_take_option(struct session_wish *w, int code, const char *value);
+
+struct session {
+	const char *vm;
+	int packets; /* to the relay */
+	pid_t relay;
+	int answers; /* the password file, -1: ask at the terminal */
+	int status;  /* what to exit with when it went wrong */
+	struct session_message m;
+};
+
+/*
+ * session_open - connect to the agent in @w's machine, and log in. False: why not was said, and
+ * s->status is to be returned. session_close() is due in both cases.
+ */
+bool session_open(struct session *s, const struct session_wish *w);
+void session_close(struct session *s);
+
+/* session_connect.c: a stream to the agent; -1: said why there is none. */
+int session_connect(const char *vm);
+/*
+ * session_own_key - the key that guests know this host by: in the file @path, or the user's own
+ * (NULL), which is made at first use. False: there is none; said why, unless it just cannot be
+ * made.
+ */
+bool session_own_key(struct session_key *key, const char *path);
+/* session_login.c: the conversation up to ACCEPTED, and from START to STARTED. */
+bool session_log_in(struct session *s, const char *user);
+bool session_await_start(struct session *s);
+/* session_receive_reply - the next message; false: it was LOST, the end, or nonsense: said so. */
+bool session_receive_reply(struct session *s);
+
+/* What is to be done, and with what. */
+struct session_work {
+	struct session_start start; /* strings are counted here */
+	const char *term;
+	char *const *strings; /* after TERM, up to a NULL */
+	int in, out, err;     /* become the session's; -1: none */
+	bool interactive;     /* the terminal in raw mode, ~. hangs up */
+	bool forward;	      /* signals go to the command */
+};
+
+/* session_run - do it. Returns the exit status, after an error message if one is due. */
+int session_run(struct session *s, const struct session_work *work);
+
+#endif

@@ -1,0 +1,227 @@
+/*
+ * session_connect.c - from a machine's name to a session with its guest's agent: the connection,
+ * the relay, this host's key.
+ */
+#include <errno.h>
+#include <json-c/json.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <fcntl.h>
+
+#include "base/guid.h"
+#include "base/log.h"
+#include "cli/cli.h"
+#include "cli/machine.h"
+#include "cli/session.h"
+#include "hvsocket/address.h"
+#include "hvsocket/connect.h"
+#include "session/relay.h"
+
+#define CONNECT_TIME 10000 /* ms: the guest may be busy */
+
+bool session_take_option(struct session_wish *w, int code, const char *value)
+{
+	switch (code) {
+	case OPT_USER:
+		w->user = value;
+		if (value[0] && strlen(value) <= SESSION_USER_MAX)
+			return true;
+		log_error("--user: a name has 1 to %u bytes", SESSION_USER_MAX);
+		return false;
+	case OPT_PASSWORD_FILE:
+		w->password_file = value;
+		return true;
+	case OPT_AGENT_KEY:
+		if (session_fingerprint_parse(value, w->agent_key))
+			return true;
+		log_error("--agent-key %s: no fingerprint; 'partita-agent --fingerprint' in the "
+			  "guest shows it",
+			value);
+		return false;
+	default:
+		w->host_key = value;
+		return true;
+	}
+}
+
+/* ---- The connection ---------------------------------------------------------------------------
+ */
+
+/* A socket on this host behind which an agent listens: "unix:PATH". */
+static int connect_unix(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (strlen(path) >= sizeof(address.sun_path)) {
+		log_error("%s: the path is too long", path);
+	} else {
+		strcpy(address.sun_path, path);
+		if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+			return fd;
+		log_error("%s: %s", path, strerror(errno));
+	}
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+/* A machine that runs, by its name. */
+static bool find_machine(const char *name, GUID *id)
+{
+	struct json_object *request = json_object_new_object(), *reply, *text;
+	bool found;
+
+	json_object_object_add(request, "command", json_object_new_string("id"));
+	reply = cli_machine_ask(name, request, NULL, 0);
+	found = reply && json_object_object_get_ex(reply, "id", &text) &&
+		guid_parse(json_object_get_string(text), id);
+	json_object_put(reply);
+	json_object_put(request);
+	return found;
+}
+
+int session_connect(const char *vm)
+{
+	const GUID service = hv_service_of_port(SESSION_PORT);
+	GUID id;
+	int fd;
+
+	if (strncmp(vm, "unix:", 5) == 0)
+		return connect_unix(vm + 5);
+	if (!guid_parse(vm, &id) && !find_machine(vm, &id))
+		return -1;
+	fd = hv_connect(&id, &service, CONNECT_TIME);
+	if (fd >= 0)
+		return fd;
+	switch (fd) {
+	case -ENETUNREACH:
+	case -EADDRNOTAVAIL:
+		log_error("no machine '%s' is running", vm);
+		break;
+	case -ECONNREFUSED:
+	case -ETIMEDOUT:
+		log_error("%s: its guest runs no partita-agent; see partita-enter(1)", vm);
+		break;
+	default:
+		log_error("%s: no connection to its guest: %s", vm, strerror(-fd));
+	}
+	return -1;
+}
+
+/* ---- The key of this host ---------------------------------------------------------------------
+ */
+
+/* Root's is the host's; others have one of their own. NULL: there is no place for it. */
+static char *own_key_path(void)
+{
+	const char *home = getenv("HOME"), *config = getenv("XDG_CONFIG_HOME");
+	char *directory = NULL, *path = NULL;
+	int n;
+
+	if (geteuid() == 0)
+		n = asprintf(&directory, "/etc/partita");
+	else if (config && config[0])
+		n = asprintf(&directory, "%s/partita", config);
+	else
+		n = home ? asprintf(&directory, "%s/.config/partita", home) : -1;
+	if (n < 0)
+		return NULL;
+	mkdir(directory, geteuid() == 0 ? 0755 : 0700);
+	if (asprintf(&path, "%s/host.key", directory) < 0)
+		path = NULL;
+	free(directory);
+	return path;
+}
+
+bool session_own_key(struct session_key *key, const char *path)
+{
+	char *own = path ? NULL : own_key_path();
+	int err = path || own ? session_key_open(key, path ? path : own) : -ENOENT;
+
+	/* Without one of his own, only a guest that asks for it refuses him. */
+	if (err && (path || err == -EPERM || err == -EINVAL))
+		log_error("%s: %s", path ? path : own,
+			err == -EPERM	 ? "is not yours alone: chown and chmod 600 it"
+			: err == -EINVAL ? "has no Ed25519 key"
+					 : strerror(-err));
+	free(own);
+	return !err;
+}
+
+/* ---- The session ------------------------------------------------------------------------------
+ */
+
+static bool open_answers(struct session *s, const char *file)
+{
+	s->answers = -1;
+	if (file && strcmp(file, "-") == 0)
+		s->answers = STDIN_FILENO;
+	else if (file)
+		s->answers = open(file, O_RDONLY | O_CLOEXEC);
+	if (!file || s->answers >= 0)
+		return true;
+	log_error("%s: %s", file, strerror(errno));
+	return false;
+}
+
+static bool start_relay(struct session *s, const struct session_wish *w)
+{
+	struct session_key key = {0};
+	const struct relay_options options = {
+		.key = session_own_key(&key, w->host_key) ? &key : NULL,
+		.known = &w->agent_key,
+		.n_known = w->agent_key[0] ? 1 : 0,
+	};
+	int wire, err = 0;
+
+	if (w->host_key && !options.key)
+		return false;
+	wire = session_connect(w->vm);
+	if (wire >= 0) {
+		err = relay_start(&options, wire, &s->packets, &s->relay);
+		if (err)
+			log_error("%s: %s", w->vm, strerror(-err));
+	}
+	session_key_close(&key);
+	return wire >= 0 && !err;
+}
+
+bool session_open(struct session *s, const struct session_wish *w)
+{
+	const struct passwd *me;
+	const char *user = w->user;
+
+	s->vm = w->vm;
+	s->packets = -1;
+	s->status = SESSION_STATUS_LOST;
+	if (!user) {
+		me = getpwuid(getuid());
+		user = me ? me->pw_name : NULL;
+	}
+	if (!user) {
+		log_error("you have no name here; give --user");
+		return false;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	return open_answers(s, w->password_file) && start_relay(s, w) && session_log_in(s, user);
+}
+
+void session_close(struct session *s)
+{
+	if (s->answers > STDIN_FILENO)
+		close(s->answers);
+	if (s->packets < 0)
+		return;
+	close(s->packets);
+	while (waitpid(s->relay, NULL, 0) < 0 && errno == EINTR)
+		;
+}

@@ -1,0 +1,223 @@
+/*
+ * session_login.c - the conversation with the guest's PAM: its prompts are answered at the
+ * terminal, or from a file. What the guest says is shown with its controls taken out.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cli/session.h"
+
+bool session_receive_reply(struct session *s)
+{
+	int got = session_receive(s->packets, &s->m, SESSION_FROM_AGENT | SESSION_FROM_RELAY, 0);
+
+	if (got > 0 && s->m.header.type != SESSION_LOST)
+		return true;
+	session_clean((char *)s->m.payload);
+	if (got > 0)
+		log_error("%s: the guest's agent: %s", s->vm, s->m.payload);
+	else
+		log_error("%s: the guest's agent has ended the session", s->vm);
+	s->status = SESSION_STATUS_LOST;
+	return false;
+}
+
+/* ---- Answers ----------------------------------------------------------------------------------
+ */
+
+/* A line of a file, without its end; a byte at a time, for what follows is somebody else's. */
+static bool read_line(int fd, char *line, size_t size)
+{
+	size_t n = 0;
+	ssize_t got;
+
+	while ((got = read(fd, line + n, 1)) == 1 && line[n] != '\n')
+		if (++n == size)
+			return false;
+	line[n] = 0;
+	return got == 1 || n;
+}
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal)
+{
+	interrupted = signal;
+}
+
+/* Reads with the terminal's echo off, and on again whatever happens; a signal then takes effect. */
+static bool read_hidden(int tty, char *line, size_t size)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
+	enum { COUNT = sizeof(signals) / sizeof(signals[0]) };
+	const struct sigaction action = {.sa_handler = interrupt};
+	struct sigaction before[COUNT];
+	struct termios shown, hidden;
+	bool ok = false;
+
+	interrupted = 0;
+	for (int i = 0; i < COUNT; i++)
+		sigaction(signals[i], &action, &before[i]);
+	if (tcgetattr(tty, &shown) == 0) {
+		hidden = shown;
+		hidden.c_lflag &= ~(tcflag_t)ECHO;
+		tcsetattr(tty, TCSAFLUSH, &hidden);
+		ok = read_line(tty, line, size) && !interrupted;
+		tcsetattr(tty, TCSAFLUSH, &shown);
+		if (write(tty, "\n", 1) < 0)
+			ok = false;
+	}
+	for (int i = 0; i < COUNT; i++)
+		sigaction(signals[i], &before[i], NULL);
+	if (interrupted)
+		raise(interrupted);
+	return ok;
+}
+
+static bool ask_user(struct session *s, const char *prompt, bool shown, char *line, size_t size)
+{
+	int tty = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	bool ok;
+
+	if (tty < 0) {
+		log_error("%s: the guest asks '%s', and there is no terminal; give --password-file",
+			s->vm, prompt);
+		return false;
+	}
+	dprintf(tty, "(%s) %s", s->vm, prompt);
+	ok = shown ? read_line(tty, line, size) : read_hidden(tty, line, size);
+	if (!ok)
+		log_error("%s: no answer was given", s->vm);
+	close(tty);
+	return ok;
+}
+
+static bool answer(struct session *s)
+{
+	char line[SESSION_ANSWER_MAX + 1], *prompt = (char *)s->m.payload + 1;
+	bool ok, shown = s->m.payload[0] == SESSION_PROMPT_SHOWN;
+
+	session_clean(prompt);
+	if (s->answers < 0) {
+		ok = ask_user(s, prompt, shown, line, sizeof(line));
+	} else {
+		ok = read_line(s->answers, line, sizeof(line));
+		if (!ok)
+			log_error("%s: the password file has no answer to '%s'", s->vm, prompt);
+	}
+	if (ok && session_send(s->packets, SESSION_ANSWER, 0, line, strlen(line), 0)) {
+		ok = session_receive_reply(s); /* which says why */
+	}
+	explicit_bzero(line, sizeof(line));
+	return ok;
+}
+
+/* ---- The steps --------------------------------------------------------------------------------
+ */
+
+static void show_note(struct session *s)
+{
+	char *text = (char *)s->m.payload + 1, *line;
+
+	while ((line = strsep(&text, "\n"))) {
+		session_clean(line);
+		dprintf(STDERR_FILENO, "%s\n", line);
+	}
+}
+
+static void show_refusal(struct session *s, enum session_refusal why, const char *user)
+{
+	char *text = (char *)s->m.payload + 1;
+
+	session_clean(text);
+	s->status = why == SESSION_REFUSED_LOGIN || why == SESSION_REFUSED_TRIES ||
+				    why == SESSION_REFUSED_ACCOUNT
+			    ? SESSION_STATUS_REFUSED
+			    : SESSION_STATUS_LOST;
+	if (user)
+		log_error("%s: %s is not let in: %s", s->vm, user, text);
+	else
+		log_error("%s: the guest's agent: %s", s->vm, text);
+}
+
+/* Talks until a message comes that is neither a note nor a prompt. */
+static bool talk(struct session *s)
+{
+	while (session_receive_reply(s)) {
+		if (s->m.header.type == SESSION_NOTE)
+			show_note(s);
+		else if (s->m.header.type != SESSION_PROMPT)
+			return true;
+		else if (!answer(s))
+			return false;
+	}
+	return false;
+}
+
+static bool unexpected(struct session *s)
+{
+	log_error("%s: the guest's agent does not keep to the protocol", s->vm);
+	return false;
+}
+
+static bool say(struct session *s, enum session_type type, const void *payload, size_t n)
+{
+	/* Why the relay takes nothing, it has said. */
+	return session_send(s->packets, type, 0, payload, n, 0) == 0 || session_receive_reply(s);
+}
+
+static bool negotiate(struct session *s)
+{
+	struct session_hello hello = {SESSION_MAGIC, SESSION_VERSION, SESSION_VERSION};
+
+	if (!say(s, SESSION_HELLO, &hello, sizeof(hello)) || !session_receive_reply(s))
+		return false;
+	memcpy(&hello, s->m.payload, sizeof(hello));
+	if (s->m.header.type == SESSION_REFUSED)
+		show_refusal(s, s->m.payload[0], NULL);
+	else if (s->m.header.type == SESSION_HELLO && hello.magic == SESSION_MAGIC &&
+		 hello.lowest == SESSION_VERSION && hello.highest == SESSION_VERSION)
+		return true;
+	else
+		unexpected(s);
+	return false;
+}
+
+bool session_log_in(struct session *s, const char *user)
+{
+	enum session_refusal why;
+
+	if (!negotiate(s))
+		return false;
+	for (;;) {
+		if (!say(s, SESSION_LOGIN, user, strlen(user)) || !talk(s))
+			return false;
+		if (s->m.header.type == SESSION_ACCEPTED)
+			return true;
+		if (s->m.header.type != SESSION_REFUSED)
+			return unexpected(s);
+		why = s->m.payload[0];
+		show_refusal(s, why, user);
+		/* Whoever types may have mistyped; a file says the same again. */
+		if (why != SESSION_REFUSED_LOGIN || s->answers >= 0)
+			return false;
+	}
+}
+
+bool session_await_start(struct session *s)
+{
+	if (!talk(s))
+		return false;
+	if (s->m.header.type == SESSION_STARTED)
+		return true;
+	if (s->m.header.type != SESSION_REFUSED)
+		return unexpected(s);
+	show_refusal(s, s->m.payload[0], NULL);
+	return false;
+}
