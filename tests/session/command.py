@@ -1,0 +1,166 @@
+"""partita exec: streams, statuses, signals, and the end of either side."""
+
+import os
+import signal
+import subprocess
+import time
+
+from harness import PATIENCE, Failure, sha, test
+
+
+@test("exec: output, errors and status are apart")
+def apart(context):
+    agent = context.agent()
+    out, errors = context.exec(agent, "sh", "-c", "echo out; echo error >&2; exit 7", status=7)
+    context.check((out, errors) == (b"out\n", "error\n"), (out, errors))
+    agent.idle()
+
+
+@test("exec: arguments arrive as they are")
+def arguments(context):
+    words = ["it's", 'a"b', "$HOME", "", "`x`", "two words", "\\", "new\nline", "*", "--", "-t"]
+    out, _ = context.exec(context.agent(), "printf", "%s\\0", *words)
+    context.check(out.decode() == "".join(word + "\0" for word in words), out)
+
+
+@test("exec: a command that is not there, one that a signal ends")
+def endings(context):
+    agent = context.agent()
+    context.exec(agent, "no-such-command", status=127)
+    context.exec(agent, "sh", "-c", "kill -TERM $$", status=128 + signal.SIGTERM)
+
+
+@test("exec: a hundred megabytes there and back")
+def much(context):
+    data = os.urandom(1 << 20) * 100
+    out, _ = context.exec(context.agent(), "cat", data=data)
+    context.check(sha(out) == sha(data), f"{len(out)} bytes came back")
+
+
+@test("exec: output of both streams at once, complete after the command's end")
+def both(context):
+    job = "head -c 3000000 /dev/zero & head -c 2000000 /dev/zero >&2; wait"
+    out, errors = context.exec(context.agent(), "sh", "-c", job)
+    context.check((len(out), len(errors)) == (3000000, 2000000), (len(out), len(errors)))
+
+
+@test("exec: the end of input reaches the command, which goes on")
+def half_close(context):
+    out, _ = context.exec(context.agent(), "sh", "-c", "wc -c; echo after", data=b"x" * 100000)
+    context.check(out.split() == [b"100000", b"after"], out)
+
+
+@test("exec: a command that does not read")
+def unread(context):
+    context.exec(context.agent(), "true", data=b"x" * 5000000)
+    out, _ = context.exec(context.agent(), "sh", "-c", "exec <&-; echo done",
+                          data=b"x" * 5000000)
+    context.check(out == b"done\n", out)
+
+
+@test("exec: nobody reads the output any more")
+def closed(context):
+    agent = context.agent()
+    process = context.start("exec", f"unix:{agent.path}", "--", "yes")
+    process.stdout.read(1000)
+    process.stdout.close()
+    context.check(process.wait(PATIENCE) == 128 + signal.SIGPIPE, process.returncode)
+    agent.idle()
+
+
+def wait_for(path):
+    until = time.monotonic() + PATIENCE
+    while not path.exists():
+        if time.monotonic() > until:
+            raise Failure(f"{path} did not appear")
+        time.sleep(0.01)
+
+
+@test("exec: signals reach the command")
+def signals(context):
+    agent = context.agent()
+    for name in ("INT", "TERM", "HUP", "QUIT"):
+        ready = context.folder / f"ready-{name}"
+        job = f"trap 'echo {name}; exit 3' {name}; touch {ready}; while :; do sleep 0.05; done"
+        process = context.start("exec", f"unix:{agent.path}", "--", "bash", "-c", job)
+        wait_for(ready)
+        process.send_signal(getattr(signal, "SIG" + name))
+        out, _ = process.communicate(timeout=PATIENCE)
+        context.check((process.returncode, out) == (3, f"{name}\n".encode()),
+                      (name, process.returncode, out))
+
+
+@test("exec: a signal arrives while the output is not read")
+def signal_while_full(context):
+    agent = context.agent()
+    ready = context.folder / "ready"
+    process = context.start("exec", f"unix:{agent.path}", "--", "sh", "-c",
+                            f"trap 'touch {ready}' TERM; yes & touch {ready}-first; wait; wait")
+    wait_for(context.folder / "ready-first")
+    # Its output fills every buffer on the way; memory must not grow meanwhile.
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    wait_for(ready)
+    process.kill()
+    process.communicate()
+    agent.idle()
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+        return True
+    except ProcessLookupError:
+        return False
+
+
+@test("exec: the host is killed: so is the command, even one that ignores it")
+def host_gone(context):
+    agent = context.agent()
+    for trap in ("", "trap '' HUP TERM; "):
+        pid_file = context.folder / "pid"
+        pid_file.unlink(missing_ok=True)
+        process = context.start("exec", f"unix:{agent.path}", "--", "sh", "-c",
+                                f"{trap}echo $$ >{pid_file}.new; mv {pid_file}.new {pid_file}; "
+                                "while :; do sleep 0.1; done")
+        wait_for(pid_file)
+        process.kill()
+        process.communicate()
+        agent.idle()
+        context.check(not alive(int(pid_file.read_text())), "the command lives on")
+
+
+@test("exec: the agent is killed: one line, and 255")
+def agent_gone(context):
+    agent = context.agent()
+    ready = context.folder / "ready"
+    process = context.start("exec", f"unix:{agent.path}", "--", "sh", "-c",
+                            f"touch {ready}; sleep 1000")
+    wait_for(ready)
+    for pid in agent.children():
+        listing = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)],
+                                 stdout=subprocess.PIPE, text=True).stdout
+        for child in map(int, listing.split()):
+            os.kill(child, signal.SIGKILL)
+    _, errors = process.communicate(timeout=PATIENCE)
+    context.check(process.returncode == 255 and errors.count(b"\n") == 1
+                  and b"the session was lost" in errors, errors)
+
+
+@test("exec: 15 at once")
+def many(context):
+    agent = context.agent()
+    waves = [context.start("exec", f"unix:{agent.path}", "--", "sh", "-c", f"cat; echo {n}")
+             for n in range(15)]
+    for n, process in enumerate(waves):
+        out, errors = process.communicate(timeout=PATIENCE)
+        context.check(out == f"{n}\n".encode(), (out, errors))
+    agent.idle()
+
+
+@test("exec -t: a terminal, its size, and ^D at the end of input")
+def terminal(context):
+    out, _ = context.run("exec", "-t", f"unix:{context.agent().path}", "--", "sh", "-c",
+                         "tty >/dev/null && stty size; cat", data=b"typed\n")
+    context.check(out == b"24 80\r\ntyped\r\ntyped\r\n" or out == b"typed\r\n24 80\r\ntyped\r\n",
+                  out)
