@@ -3,7 +3,6 @@
  * the relay, this host's key.
  */
 #include <errno.h>
-#include <json-c/json.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,7 +18,7 @@
 #include "base/guid.h"
 #include "base/log.h"
 #include "cli/cli.h"
-#include "cli/machine.h"
+#include "cli/machines.h"
 #include "cli/session.h"
 #include "hvsocket/address.h"
 #include "hvsocket/connect.h"
@@ -77,16 +76,17 @@ static int connect_unix(const char *path)
 /* A machine that runs, by its name. */
 static bool find_machine(const char *name, GUID *id)
 {
-	struct json_object *request = json_object_new_object(), *reply, *text;
-	bool found;
+	unsigned n, i;
+	struct machines_entry *list = machines_list(&n);
 
-	json_object_object_add(request, "command", json_object_new_string("id"));
-	reply = cli_machine_ask(name, request, NULL, 0);
-	found = reply && json_object_object_get_ex(reply, "id", &text) &&
-		guid_parse(json_object_get_string(text), id);
-	json_object_put(reply);
-	json_object_put(request);
-	return found;
+	for (i = 0; i < n && strcmp(list[i].name, name) != 0; i++)
+		;
+	if (i < n)
+		*id = list[i].id;
+	else
+		log_error("no machine '%s' is running", name);
+	machines_free(list, n);
+	return i < n;
 }
 
 int session_connect(const char *vm)
