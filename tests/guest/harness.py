@@ -261,6 +261,18 @@ class Context:
         subprocess.run(["gcc", "-O", "-static", "-o", out, HERE / f"{name}.c"], check=True)
         return out
 
+    def freestanding(self, name):
+        """A guest in C and assembly without a kernel, as an ELF file with a PVH entry."""
+        out = self.folder / f"{name}.elf"
+        subprocess.run(["gcc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror",
+                        "-Wno-unused-parameter", "-ffreestanding", "-fno-pic", "-no-pie",
+                        "-fno-stack-protector", "-fno-tree-loop-distribute-patterns",
+                        "-mno-red-zone", "-mgeneral-regs-only", "-static", "-nostdlib",
+                        "-Wl,-Ttext=0x200000,--build-id=none", "-I", ROOT / "src", "-I",
+                        ROOT / "include", "-o", out, HERE / f"{name}.S", HERE / f"{name}.c"],
+                       check=True)
+        return out
+
     def assemble(self, name):
         """An assembly guest of asm/, as a Multiboot kernel."""
         out = self.folder / f"{name}.elf"
