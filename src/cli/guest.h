@@ -27,4 +27,10 @@ const char *cli_guest_string(const struct json_object *o, const char *name);
  */
 int cli_guest_end(struct json_object *reply, bool json);
 
+int cli_guest_kvp(int argc, char **argv);
+int cli_guest_ip(int argc, char **argv);
+int cli_guest_freeze(int argc, char **argv);
+int cli_guest_thaw(int argc, char **argv);
+int cli_guest_copy_file(int argc, char **argv);
+
 #endif

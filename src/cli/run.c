@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -53,7 +54,7 @@ static const char help[] =
 	"                      do not offer the guest an integration service; may be given more "
 	"than "
 	"once\n"
-	"                      (heartbeat, timesync, shutdown)\n"
+	"                      (heartbeat, timesync, shutdown, kvp, vss, fcopy)\n"
 	"  --id GUID           the machine's ID, by which programs reach it (default: a new one)\n"
 	"  --cid N             its vsock context, for programs that know those (default: the first "
 	"that\n"
@@ -343,6 +344,7 @@ int cli_run(int argc, char **argv)
 	};
 	struct worker_config *config = &arguments.config;
 	int status = cli_options(&syntax, argc, argv, &arguments);
+	struct utsname host = {0};
 	bool named;
 
 	if (status != CLI_GO_ON)
@@ -351,6 +353,8 @@ int cli_run(int argc, char **argv)
 		log_error("nothing to start: give --kernel FILE");
 		return CLI_USAGE_ERROR;
 	}
+	uname(&host);
+	config->host_name = host.nodename;
 	named = config->name;
 	if (!named)
 		config->name = base_name(config->kernel_path);

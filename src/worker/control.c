@@ -71,6 +71,16 @@ static const struct {
 	{"heartbeat", services_heartbeat_request},
 	{"set-time", services_time_request},
 	{"shutdown", services_shutdown_request},
+	{"kvp-get", services_kvp_get_request},
+	{"kvp-set", services_kvp_set_request},
+	{"kvp-delete", services_kvp_delete_request},
+	{"kvp-list", services_kvp_list_request},
+	{"ip-get", services_ip_get_request},
+	{"ip-set", services_ip_set_request},
+	{"check-backup", services_check_backup_request},
+	{"freeze", services_freeze_request},
+	{"thaw", services_thaw_request},
+	{"copy-file", services_copy_file_request},
 };
 
 int control_error(struct control_request *r, const char *format, ...)

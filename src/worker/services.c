@@ -19,6 +19,9 @@ const char *const worker_service_names[WORKER_SERVICES] = {
 	[WORKER_HEARTBEAT] = "heartbeat",
 	[WORKER_TIMESYNC] = "timesync",
 	[WORKER_SHUTDOWN] = "shutdown",
+	[WORKER_KVP] = "kvp",
+	[WORKER_VSS] = "vss",
+	[WORKER_FCOPY] = "fcopy",
 };
 
 /* ---- Offers --------------------------------------------------------------------------------- */
@@ -34,6 +37,14 @@ static uint64_t reference_time(void *ctx)
 	return p.ReferenceTime;
 }
 
+static void vss_gone(void *ctx)
+{
+	struct services *s = ctx;
+
+	s->vss_gone = true;
+	eventfd_write(s->event, 1);
+}
+
 static int offer(struct services *s, enum worker_service service)
 {
 	struct vmbus *bus = s->machine->vmbus;
@@ -44,9 +55,18 @@ static int offer(struct services *s, enum worker_service service)
 		return heartbeat_create(bus, &s->heartbeat);
 	case WORKER_TIMESYNC:
 		return timesync_create(bus, &time, &s->timesync);
-	default:
+	case WORKER_SHUTDOWN:
 		return shutdown_create(bus, &s->shutdown);
+	case WORKER_KVP:
+		return kvp_create(bus, s->items, SERVICE_ITEMS, &s->kvp);
+	case WORKER_VSS:
+		return vss_create(bus, vss_gone, s, &s->vss);
+	case WORKER_FCOPY:
+		return fcopy_create(bus, &s->fcopy);
+	case WORKER_SERVICES:
+		break;
 	}
+	return -EINVAL;
 }
 
 static void withdraw(struct services *s, enum worker_service service)
@@ -55,14 +75,29 @@ static void withdraw(struct services *s, enum worker_service service)
 	case WORKER_HEARTBEAT:
 		heartbeat_destroy(s->heartbeat);
 		s->heartbeat = NULL;
-		return;
+		break;
 	case WORKER_TIMESYNC:
 		timesync_destroy(s->timesync);
 		s->timesync = NULL;
-		return;
-	default:
+		break;
+	case WORKER_SHUTDOWN:
 		shutdown_destroy(s->shutdown);
 		s->shutdown = NULL;
+		break;
+	case WORKER_KVP:
+		kvp_destroy(s->kvp);
+		s->kvp = NULL;
+		break;
+	case WORKER_VSS:
+		vss_destroy(s->vss);
+		s->vss = NULL;
+		break;
+	case WORKER_FCOPY:
+		fcopy_destroy(s->fcopy);
+		s->fcopy = NULL;
+		break;
+	case WORKER_SERVICES:
+		break;
 	}
 }
 
@@ -74,9 +109,18 @@ static struct ic *ic_of(struct services *s, enum worker_service service)
 		return s->heartbeat ? heartbeat_ic(s->heartbeat) : NULL;
 	case WORKER_TIMESYNC:
 		return s->timesync ? timesync_ic(s->timesync) : NULL;
-	default:
+	case WORKER_SHUTDOWN:
 		return s->shutdown ? shutdown_ic(s->shutdown) : NULL;
+	case WORKER_KVP:
+		return s->kvp ? kvp_ic(s->kvp) : NULL;
+	case WORKER_VSS:
+		return s->vss ? vss_ic(s->vss) : NULL;
+	case WORKER_FCOPY:
+		return s->fcopy ? fcopy_ic(s->fcopy) : NULL;
+	case WORKER_SERVICES:
+		break;
 	}
+	return NULL;
 }
 
 /* ---- Jobs ----------------------------------------------------------------------------------- */
@@ -128,6 +172,8 @@ static void on_event(void *ctx, uint32_t events)
 	eventfd_t count;
 
 	eventfd_read(s->event, &count);
+	if (atomic_exchange(&s->vss_gone, false))
+		freezer_gone(s);
 	finish_ended(s);
 }
 
@@ -221,19 +267,32 @@ bool services_enabled(struct services *s, struct control_request *r, enum worker
 
 bool services_find(struct control_request *r, enum worker_service *service)
 {
-	struct json_object *name;
-	const char *text = "";
+	const char *name = service_string(r, "service");
 
-	if (json_object_object_get_ex(r->json, "service", &name) &&
-		json_object_is_type(name, json_type_string))
-		text = json_object_get_string(name);
-	for (unsigned i = 0; i < WORKER_SERVICES; i++)
-		if (strcmp(text, worker_service_names[i]) == 0) {
+	for (unsigned i = 0; name && i < WORKER_SERVICES; i++)
+		if (strcmp(name, worker_service_names[i]) == 0) {
 			*service = i;
 			return true;
 		}
-	control_error(r, "there is no service '%s'", text);
+	control_error(r, "there is no service '%s'", name ? name : "");
 	return false;
+}
+
+const char *service_string(const struct control_request *r, const char *name)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(r->json, name, &value) &&
+			       json_object_is_type(value, json_type_string)
+		       ? json_object_get_string(value)
+		       : NULL;
+}
+
+bool service_flag(const struct control_request *r, const char *name)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(r->json, name, &value) && json_object_get_boolean(value);
 }
 
 static struct json_object *version_text(struct ic_version v)
@@ -287,7 +346,11 @@ void services_disable_request(struct machine *m, struct control_request *r)
 {
 	enum worker_service service;
 
-	if (services_find(r, &service))
+	if (!services_find(r, &service))
+		return;
+	if (service == WORKER_VSS && freezer_busy(m->services))
+		control_error(r, "the guest is frozen; thaw it first");
+	else
 		withdraw(m->services, service);
 }
 
@@ -394,21 +457,15 @@ void services_shutdown_request(struct machine *m, struct control_request *r)
 		unsigned flags;
 	} actions[] = {{"shutdown", 0}, {"reboot", IC_SHUTDOWN_RESTART},
 		{"hibernate", IC_SHUTDOWN_HIBERNATE}};
-	struct json_object *action, *force;
+	const char *action = service_string(r, "action");
 	struct simple_job *j;
 
-	if (!json_object_object_get_ex(r->json, "action", &action) ||
-		!json_object_is_type(action, json_type_string)) {
-		control_error(r, "the request names no action");
-		return;
-	}
-	for (unsigned i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
+	for (unsigned i = 0; action && i < sizeof(actions) / sizeof(actions[0]); i++) {
 		unsigned flags = actions[i].flags;
 
-		if (strcmp(actions[i].name, json_object_get_string(action)) != 0)
+		if (strcmp(actions[i].name, action) != 0)
 			continue;
-		if (json_object_object_get_ex(r->json, "force", &force) &&
-			json_object_get_boolean(force))
+		if (service_flag(r, "force"))
 			flags |= IC_SHUTDOWN_FORCE;
 		j = simple_begin(m, r, WORKER_SHUTDOWN);
 		if (j)
@@ -416,15 +473,28 @@ void services_shutdown_request(struct machine *m, struct control_request *r)
 						    &j->request.shutdown, flags));
 		return;
 	}
-	control_error(r, "there is no action '%s'", json_object_get_string(action));
+	control_error(r, "there is no action '%s'", action ? action : "");
 }
 
 /* ---- The machine's -------------------------------------------------------------------------- */
 
+/* As Hyper-V tells its guests, by the same names. */
+static void describe_host(struct services *s)
+{
+	const char *host = s->machine->config->host_name;
+
+	if (!host)
+		host = "";
+	s->items[0] = (struct kvp_item){"HostName", host};
+	s->items[1] = (struct kvp_item){"PhysicalHostName", host};
+	s->items[2] = (struct kvp_item){"PhysicalHostNameFullyQualified", host};
+	s->items[3] = (struct kvp_item){"VirtualMachineName", s->machine->config->name};
+}
+
 int services_create(struct machine *m)
 {
 	struct services *s = calloc(1, sizeof(*s));
-	int err = 0;
+	int err;
 
 	if (!s)
 		return -ENOMEM;
@@ -434,8 +504,8 @@ int services_create(struct machine *m)
 	s->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->event >= 0)
 		s->watch = loop_watch_create(m->loop, s->event, EPOLLIN, on_event, s);
-	if (!s->watch)
-		err = -errno;
+	err = s->watch ? freezer_create(s) : -errno;
+	describe_host(s);
 	for (unsigned i = 0; i < WORKER_SERVICES && !err; i++)
 		if (!(m->config->disabled_services & 1u << i))
 			err = offer(s, i);
@@ -454,6 +524,7 @@ void services_destroy(struct machine *m)
 	for (unsigned i = 0; i < WORKER_SERVICES; i++)
 		withdraw(s, i);
 	finish_ended(s);
+	freezer_destroy(s);
 	loop_watch_destroy(s->watch);
 	if (s->event >= 0)
 		close(s->event);

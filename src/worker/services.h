@@ -15,6 +15,29 @@
  *       reply {}
  *   {"command": "shutdown", "action": "shutdown", "force": false}      or "reboot", "hibernate"
  *       reply {} when the guest has agreed
+ *   {"command": "kvp-get", "pool": "guest", "key": "color"}
+ *       reply {"key": "color", "value": "blue"}; the pool is "external", "guest", "auto" or
+ *       "auto-external"
+ *   {"command": "kvp-set", "pool": ..., "key": ..., "value": ...}, {"command": "kvp-delete", ...}
+ *       reply {}
+ *   {"command": "kvp-list", "pool": ..., "from": 0}
+ *       reply {"items": [{"key": ..., "value": ...}, ...], "next": 40}; with "next" there may be
+ *       more, from there on
+ *   {"command": "ip-get", "adapter": "00:15:5D:01:02:03", "family": "ipv4"}    or "ipv6"
+ *       reply {"addresses": "a;b", "subnets": ..., "gateways": ..., "dns": ..., "dhcp": false}
+ *   {"command": "ip-set", "adapter": ..., "family": ..., "addresses": ..., ...}
+ *       reply {}
+ *   {"command": "check-backup"}
+ *       reply {} when the guest could be frozen
+ *   {"command": "freeze", "hold": false, "limit": 60}
+ *       reply {} when the guest is frozen; it thaws after so many seconds, with 0 when it is told.
+ *       With "hold" a line {"progress": {"frozen": true}} comes then, and the reply when the guest
+ *       is thawed, at the latest because the client has gone
+ *   {"command": "thaw"}
+ *       reply {}
+ *   {"command": "copy-file", "path": "/in/the/guest", "overwrite": false,
+ *    "create-directories": false}                            descriptor: the file
+ *       lines {"progress": {"copied": 6144, "size": 1048576}}, reply {"size": 1048576}
  *
  * A request that waits for the guest is a job. It begins and ends on the main thread; in between it
  * belongs to the provider, which ends it on a thread of its own (service_job_done).
@@ -25,15 +48,21 @@
 #include <pthread.h>
 #include <stdint.h>
 
+#include "vsp/fcopy.h"
 #include "vsp/heartbeat.h"
+#include "vsp/kvp.h"
 #include "vsp/shutdown.h"
 #include "vsp/timesync.h"
+#include "vsp/vss.h"
 #include "worker/control.h"
 #include "worker/machine.h"
 #include "worker/worker.h"
 
 #define SERVICE_PATIENCE_NS 60000000000ull /* for an answer of the guest */
 
+#define SERVICE_ITEMS 4u
+
+struct freezer;
 struct service_job;
 
 struct services {
@@ -41,11 +70,17 @@ struct services {
 	struct heartbeat *heartbeat; /* each NULL while it is disabled */
 	struct timesync *timesync;
 	struct shutdown *shutdown;
+	struct kvp *kvp;
+	struct vss *vss;
+	struct fcopy *fcopy;
+	struct kvp_item items[SERVICE_ITEMS]; /* what the guest is told of the host */
+	struct freezer *freezer;	      /* services_vss.c's */
 
 	int event; /* eventfd: something ended */
 	struct loop_watch *watch;
 	pthread_mutex_t lock;
 	struct service_job *ended; /* guarded by the lock */
+	atomic_bool vss_gone;	   /* the guest closed the channel */
 };
 
 struct service_job {
@@ -67,7 +102,10 @@ bool services_enabled(struct services *s, struct control_request *r, enum worker
  * caller's. False: an error was replied, the job is still the caller's. The main thread.
  */
 bool service_job_begin(struct services *s, struct control_request *r, struct service_job *job);
-/* service_job_done - let finish() be called on the main thread. Any thread; once a job. */
+/*
+ * service_job_done - let finish() be called on the main thread, which may go on with the job. Any
+ * thread.
+ */
 void service_job_done(struct service_job *job);
 /* service_job_answer - reply; *reply is put. */
 void service_job_answer(struct service_job *job, struct json_object *reply);
@@ -80,6 +118,19 @@ void service_job_error(struct service_job *job, const char *format, ...)
  */
 bool service_job_failed(struct service_job *job, int err, uint32_t status);
 
+/* A string of the request; NULL: there is none. */
+const char *service_string(const struct control_request *r, const char *name);
+/* False also where the request does not say. */
+bool service_flag(const struct control_request *r, const char *name);
+
+/* services_vss.c: the service's state. freezer_create() returns 0 or a negative errno. */
+int freezer_create(struct services *s);
+void freezer_destroy(struct services *s);
+/* The guest's channel is gone. */
+void freezer_gone(struct services *s);
+/* Is the guest not, or not for sure, thawed? */
+bool freezer_busy(const struct services *s);
+
 /* What the commands do; services.c and its like. */
 void services_list_request(struct machine *m, struct control_request *r);
 void services_enable_request(struct machine *m, struct control_request *r);
@@ -87,5 +138,15 @@ void services_disable_request(struct machine *m, struct control_request *r);
 void services_heartbeat_request(struct machine *m, struct control_request *r);
 void services_time_request(struct machine *m, struct control_request *r);
 void services_shutdown_request(struct machine *m, struct control_request *r);
+void services_kvp_get_request(struct machine *m, struct control_request *r);
+void services_kvp_set_request(struct machine *m, struct control_request *r);
+void services_kvp_delete_request(struct machine *m, struct control_request *r);
+void services_kvp_list_request(struct machine *m, struct control_request *r);
+void services_ip_get_request(struct machine *m, struct control_request *r);
+void services_ip_set_request(struct machine *m, struct control_request *r);
+void services_check_backup_request(struct machine *m, struct control_request *r);
+void services_freeze_request(struct machine *m, struct control_request *r);
+void services_thaw_request(struct machine *m, struct control_request *r);
+void services_copy_file_request(struct machine *m, struct control_request *r);
 
 #endif

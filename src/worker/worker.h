@@ -66,6 +66,9 @@ enum worker_service {
 	WORKER_HEARTBEAT,
 	WORKER_TIMESYNC,
 	WORKER_SHUTDOWN,
+	WORKER_KVP,
+	WORKER_VSS,
+	WORKER_FCOPY,
 	WORKER_SERVICES,
 };
 extern const char *const worker_service_names[WORKER_SERVICES];
@@ -75,7 +78,8 @@ extern const char *const worker_service_names[WORKER_SERVICES];
  * engine, whose threads are not there yet, become the worker's.
  */
 struct worker_config {
-	const char *name; /* of the machine, for messages */
+	const char *name; /* of the machine, for messages and its guest */
+	const char *host_name; /* of this computer, for the guest */
 	int kernel_fd;
 	const char *kernel_path;
 	int initrd_fd; /* -1: none */

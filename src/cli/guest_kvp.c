@@ -1,0 +1,314 @@
+/*
+ * guest_kvp.c - partita guest VM kvp and ip: what the guest and the host leave for each other, and
+ * the addresses of the guest's adapters. See partita-guest(1).
+ */
+#include <ctype.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/disk.h"
+#include "cli/guest.h"
+
+static struct json_object *ask(const char *machine, struct json_object *request)
+{
+	struct json_object *reply = cli_machine_ask(machine, request, NULL, 0);
+
+	json_object_put(request);
+	return reply;
+}
+
+/* What a verb needs behind the machine's name; false: said what is missing. */
+static bool arguments(int argc, const char *usage, int more)
+{
+	if (argc - optind == 2 + more)
+		return true;
+	log_error("usage: partita guest VM %s", usage);
+	return false;
+}
+
+/* ---- kvp ------------------------------------------------------------------------------------ */
+
+static const char kvp_help[] =
+	"Usage: partita guest VM kvp [list] [--pool POOL] [--json]\n"
+	"       partita guest VM kvp get KEY [--pool POOL] [--json]\n"
+	"       partita guest VM kvp set KEY VALUE [--pool POOL] [--json]\n"
+	"       partita guest VM kvp delete KEY [--pool POOL] [--json]\n"
+	"\n"
+	"Work with the items that host and guest leave for each other.\n"
+	"\n"
+	"  --pool POOL  external (the host's items for the guest; the default for set and "
+	"delete),\n"
+	"               guest (the guest's items for the host; the default for get), auto (what "
+	"the\n"
+	"               guest's system says of itself) or auto-external (what the host says of "
+	"itself);\n"
+	"               list shows all of them by default\n"
+	"  --json       get: an object with key and value; list: an object with an object for each "
+	"pool\n"
+	"  --help       this help\n";
+
+enum { OPT_POOL = GUEST_JSON + 1 };
+
+struct kvp_options {
+	bool json;
+	const char *pool;
+};
+
+static bool take_kvp(void *ctx, int code, const char *value)
+{
+	struct kvp_options *o = ctx;
+
+	if (code == GUEST_JSON)
+		o->json = true;
+	else
+		o->pool = value;
+	return true;
+}
+
+static struct json_object *about(const char *command, const char *pool)
+{
+	struct json_object *request = cli_guest_request(command);
+
+	cli_guest_add_string(request, "pool", pool);
+	return request;
+}
+
+/* All items of a pool as an object; NULL: said what is wrong. */
+static struct json_object *list_pool(const char *machine, const char *pool)
+{
+	struct json_object *all = json_object_new_object(), *next = json_object_new_int(0);
+
+	while (next) {
+		struct json_object *request = about("kvp-list", pool), *reply, *items;
+
+		json_object_object_add(request, "from", next);
+		reply = ask(machine, request);
+		if (!reply || !json_object_object_get_ex(reply, "items", &items)) {
+			json_object_put(reply);
+			json_object_put(all);
+			return NULL;
+		}
+		for (size_t i = 0; i < json_object_array_length(items); i++) {
+			struct json_object *one = json_object_array_get_idx(items, i);
+
+			cli_guest_add_string(
+				all, cli_guest_string(one, "key"), cli_guest_string(one, "value"));
+		}
+		if (json_object_object_get_ex(reply, "next", &next))
+			json_object_get(next);
+		else
+			next = NULL;
+		json_object_put(reply);
+	}
+	return all;
+}
+
+static int list(const char *machine, const struct kvp_options *o)
+{
+	static const char *const pools[] = {"external", "guest", "auto", "auto-external"};
+	struct json_object *all = json_object_new_object(), *items;
+
+	for (size_t i = 0; i < sizeof(pools) / sizeof(pools[0]); i++) {
+		const char *pool = o->pool ? o->pool : pools[i];
+
+		items = list_pool(machine, pool);
+		if (!items) {
+			json_object_put(all);
+			return CLI_FAILURE;
+		}
+		json_object_object_add(all, pool, items);
+		if (o->pool)
+			break;
+	}
+	if (o->json) {
+		cli_print_json(all);
+		return 0;
+	}
+	json_object_object_foreach(all, pool, of_pool)
+	{
+		json_object_object_foreach(of_pool, key, value)
+			printf("%-14s %s = %s\n", pool, key, json_object_get_string(value));
+	}
+	json_object_put(all);
+	return 0;
+}
+
+static int get(const char *machine, const char *key, const struct kvp_options *o)
+{
+	struct json_object *request = about("kvp-get", o->pool ? o->pool : "guest"), *reply;
+
+	cli_guest_add_string(request, "key", key);
+	reply = ask(machine, request);
+	if (reply && !o->json)
+		puts(cli_guest_string(reply, "value"));
+	return cli_guest_end(reply, o->json);
+}
+
+static int change(const char *machine, const char *command, const char *key, const char *value,
+	const struct kvp_options *o)
+{
+	struct json_object *request = about(command, o->pool ? o->pool : "external");
+
+	cli_guest_add_string(request, "key", key);
+	if (value)
+		cli_guest_add_string(request, "value", value);
+	return cli_guest_end(ask(machine, request), o->json);
+}
+
+int cli_guest_kvp(int argc, char **argv)
+{
+	static const struct option options[] = {
+		GUEST_JSON_OPTION, {"pool", required_argument, NULL, OPT_POOL}, {0}};
+	static const struct cli_syntax syntax = {.command = "guest VM kvp",
+		.help = kvp_help,
+		.options = options,
+		.min = 1,
+		.max = 4,
+		.arguments = "the machine",
+		.take = take_kvp};
+	struct kvp_options o = {0};
+	int status = cli_options(&syntax, argc, argv, &o);
+	const char *machine, *verb, *key, *value;
+
+	if (status != CLI_GO_ON)
+		return status;
+	machine = argv[optind];
+	verb = argc - optind > 1 ? argv[optind + 1] : "list";
+	key = argc - optind > 2 ? argv[optind + 2] : NULL;
+	value = argc - optind > 3 ? argv[optind + 3] : NULL;
+	if (strcmp(verb, "list") == 0)
+		return key ? (arguments(argc, "kvp list", 0), CLI_USAGE_ERROR) : list(machine, &o);
+	if (strcmp(verb, "get") == 0)
+		return arguments(argc, "kvp get KEY", 1) ? get(machine, key, &o) : CLI_USAGE_ERROR;
+	if (strcmp(verb, "set") == 0)
+		return arguments(argc, "kvp set KEY VALUE", 2)
+			       ? change(machine, "kvp-set", key, value, &o)
+			       : CLI_USAGE_ERROR;
+	if (strcmp(verb, "delete") == 0)
+		return arguments(argc, "kvp delete KEY", 1)
+			       ? change(machine, "kvp-delete", key, NULL, &o)
+			       : CLI_USAGE_ERROR;
+	log_error("kvp %s: there are list, get, set and delete", verb);
+	return CLI_USAGE_ERROR;
+}
+
+/* ---- ip ------------------------------------------------------------------------------------- */
+
+static const char ip_help[] =
+	"Usage: partita guest VM ip get ADAPTER [--ipv6] [--json]\n"
+	"       partita guest VM ip set ADAPTER [--ipv6] [OPTION]...\n"
+	"\n"
+	"Show or change the addresses of the guest's network adapter ADAPTER, by the name that the "
+	"guest\n"
+	"knows: for Linux, get takes a MAC address and set the adapter's device ID. Lists are "
+	"separated\n"
+	"by ';'.\n"
+	"\n"
+	"  --ipv6            the IPv6 addresses\n"
+	"  --address LIST    set: the addresses\n"
+	"  --subnet LIST     set: their masks, as many\n"
+	"  --gateway LIST    set: the gateways\n"
+	"  --dns LIST        set: the name servers\n"
+	"  --dhcp            set: ask a DHCP server instead\n"
+	"  --json            get: an object with addresses, subnets, gateways, dns, dhcp\n"
+	"  --help            this help\n";
+
+enum { OPT_IPV6 = GUEST_JSON + 1, OPT_ADDRESS, OPT_SUBNET, OPT_GATEWAY, OPT_DNS, OPT_DHCP };
+
+static const struct option ip_options[] = {
+	GUEST_JSON_OPTION,
+	{"ipv6", no_argument, NULL, OPT_IPV6},
+	{"address", required_argument, NULL, OPT_ADDRESS},
+	{"subnet", required_argument, NULL, OPT_SUBNET},
+	{"gateway", required_argument, NULL, OPT_GATEWAY},
+	{"dns", required_argument, NULL, OPT_DNS},
+	{"dhcp", no_argument, NULL, OPT_DHCP},
+	{0},
+};
+
+struct ip_command {
+	bool json, changes;
+	const char *family;
+	struct json_object *request;
+};
+
+static bool take_ip(void *ctx, int code, const char *value)
+{
+	static const char *const names[] = {[OPT_ADDRESS] = "addresses",
+		[OPT_SUBNET] = "subnets",
+		[OPT_GATEWAY] = "gateways",
+		[OPT_DNS] = "dns"};
+	struct ip_command *c = ctx;
+
+	if (code == GUEST_JSON) {
+		c->json = true;
+	} else if (code == OPT_IPV6) {
+		c->family = "ipv6";
+	} else if (code == OPT_DHCP) {
+		json_object_object_add(c->request, "dhcp", json_object_new_boolean(true));
+		c->changes = true;
+	} else {
+		cli_guest_add_string(c->request, names[code], value);
+		c->changes = true;
+	}
+	return true;
+}
+
+/* Linux compares MAC addresses letter by letter with capital ones. */
+static void add_adapter(struct json_object *request, const char *adapter)
+{
+	char name[18];
+
+	if (strlen(adapter) != 17 || adapter[2] != ':') {
+		cli_guest_add_string(request, "adapter", adapter);
+		return;
+	}
+	for (unsigned i = 0; i < sizeof(name); i++)
+		name[i] = (char)toupper((unsigned char)adapter[i]);
+	cli_guest_add_string(request, "adapter", name);
+}
+
+static int ip_end(struct json_object *reply, bool show, bool json)
+{
+	static const char *const names[] = {"addresses", "subnets", "gateways", "dns"};
+	struct json_object *dhcp;
+
+	for (size_t i = 0; reply && show && !json && i < sizeof(names) / sizeof(names[0]); i++)
+		printf("%-10s %s\n", names[i], cli_guest_string(reply, names[i]));
+	if (reply && show && !json && json_object_object_get_ex(reply, "dhcp", &dhcp))
+		printf("%-10s %s\n", "dhcp", json_object_get_boolean(dhcp) ? "yes" : "no");
+	return cli_guest_end(reply, json);
+}
+
+int cli_guest_ip(int argc, char **argv)
+{
+	static const struct cli_syntax syntax = {.command = "guest VM ip",
+		.help = ip_help,
+		.options = ip_options,
+		.min = 3,
+		.max = 3,
+		.arguments = "the machine, get or set, and an ADAPTER",
+		.take = take_ip};
+	struct ip_command c = {.family = "ipv4", .request = json_object_new_object()};
+	int status = cli_options(&syntax, argc, argv, &c);
+	bool set;
+
+	if (status != CLI_GO_ON) {
+		json_object_put(c.request);
+		return status;
+	}
+	set = strcmp(argv[optind + 1], "set") == 0;
+	if ((!set && strcmp(argv[optind + 1], "get") != 0) || set != c.changes) {
+		log_error(set ? "ip set: give the addresses, or --dhcp"
+			      : "there are 'ip get ADAPTER', and 'ip set ADAPTER' with addresses");
+		json_object_put(c.request);
+		return CLI_USAGE_ERROR;
+	}
+	cli_guest_add_string(c.request, "command", set ? "ip-set" : "ip-get");
+	cli_guest_add_string(c.request, "family", c.family);
+	add_adapter(c.request, argv[optind + 2]);
+	return ip_end(ask(argv[optind], c.request), !set, c.json);
+}
