@@ -14,6 +14,7 @@
 
 int cli_run(int argc, char **argv);
 int cli_copy(int argc, char **argv);
+int cli_service(int argc, char **argv);
 int cli_disk(int argc, char **argv);
 int cli_guest(int argc, char **argv);
 int cli_list(int argc, char **argv);

@@ -25,6 +25,7 @@ static const struct cli_command commands[] = {
 	{"copy", "files into a guest, or out of it", cli_copy},
 	{"enter", "a login shell in a guest", cli_enter},
 	{"exec", "run a command in a guest", cli_exec},
+	{"service", "say which services of this host guests may reach", cli_service},
 	{"--version", "which version this is", show_version},
 	{0},
 };

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -55,6 +56,11 @@ static inline int sys_setsockopt(int fd, int level, int option, const void *valu
 static inline int sys_getsockopt(int fd, int level, int option, void *value, socklen_t *length)
 {
 	return sys_result(syscall(SYS_getsockopt, fd, level, option, value, length));
+}
+
+static inline int sys_fstat(int fd, struct stat *st)
+{
+	return sys_result(syscall(SYS_fstat, fd, st));
 }
 
 static inline int sys_close(int fd)

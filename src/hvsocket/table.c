@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hvsocket/system.h"
+
 #define SLOTS_MIN 64 /* a power of two */
 
 /* Open addressing; inode 0 is a free slot. At most half of the slots are taken. */
@@ -48,7 +50,7 @@ static ino_t inode_of(int fd)
 {
 	struct stat st;
 
-	return fstat(fd, &st) || !S_ISSOCK(st.st_mode) ? 0 : st.st_ino;
+	return sys_fstat(fd, &st) || !S_ISSOCK(st.st_mode) ? 0 : st.st_ino;
 }
 
 /* Where @inode is, or would be put. */

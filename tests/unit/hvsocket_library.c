@@ -284,7 +284,7 @@ static void errors_of_connecting(void **state)
 
 	machine_start(&m);
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
-		m.error = -errors[i];
+		machine_refuses(&m, -errors[i]);
 		/* The same socket: each attempt is a new one. */
 		assert_int_equal(hv_connect_to(s, &m.id, &echo_service), -errors[i]);
 	}

@@ -49,6 +49,7 @@ int machine_directory_gone(void **state)
 struct connection {
 	struct machine *machine;
 	enum machine_answer answer;
+	int error;
 	int fd;
 };
 
@@ -107,7 +108,7 @@ static void answer(struct machine *m, const struct connection *c, const struct h
 		send(c->fd, m->speech, strlen(m->speech), MSG_NOSIGNAL);
 		break;
 	case MACHINE_REFUSES:
-		send(c->fd, text, hv_refusal_format(m->error, text), MSG_NOSIGNAL);
+		send(c->fd, text, hv_refusal_format(c->error, text), MSG_NOSIGNAL);
 		break;
 	case MACHINE_IS_SILENT:
 		poll(&p, 1, -1);
@@ -149,7 +150,7 @@ static void *accept_all(void *p)
 
 		pthread_mutex_lock(&m->lock);
 		m->connections++;
-		*c = (struct connection){m, m->answer, fd};
+		*c = (struct connection){m, m->answer, m->error, fd};
 		pthread_mutex_unlock(&m->lock);
 		if (pthread_create(&thread, NULL, serve, c))
 			abort();
@@ -177,6 +178,14 @@ void machine_answers(struct machine *m, enum machine_answer answer)
 {
 	pthread_mutex_lock(&m->lock);
 	m->answer = answer;
+	pthread_mutex_unlock(&m->lock);
+}
+
+void machine_refuses(struct machine *m, int error)
+{
+	pthread_mutex_lock(&m->lock);
+	m->answer = MACHINE_REFUSES;
+	m->error = error;
 	pthread_mutex_unlock(&m->lock);
 }
 

@@ -45,6 +45,8 @@ void machine_start(struct machine *m);
 void machine_answers(struct machine *m, enum machine_answer answer);
 /* machine_heard - the last connection's line; all zero if it was malformed. */
 struct hv_greeting machine_heard(struct machine *m);
+/* machine_refuses - from now on, with @error. */
+void machine_refuses(struct machine *m, int error);
 /* machine_gets_cid - until it stops, vsock context @cid is @m. */
 void machine_gets_cid(struct machine *m, unsigned cid);
 /* machine_stop - end it, when all connections are closed. */
