@@ -23,6 +23,11 @@
 
 _Static_assert(PACKET_MOST <= SOCKET_DATA_MAX, "a guest takes no more");
 
+/* What the end of a stream takes in the ring. Linux leaves it there when it comes without data. */
+#define END_BYTES                                                                                  \
+	(uint32_t)(sizeof(struct vmbus_descriptor) + sizeof(struct socket_header) +                \
+		   sizeof(struct vmbus_trailer))
+
 /* What a watch waits for when it is only to tell that the program has closed. */
 #define HANGUP_ONLY EPOLLPRI
 
@@ -120,7 +125,7 @@ static void pump(struct connection *c)
 /* All was said: the guest takes what is left, or does not. */
 static void end(struct connection *c)
 {
-	if (vmbus_taken(c->channel, 0)) {
+	if (vmbus_taken(c->channel, END_BYTES)) {
 		vmbus_withdraw(c->channel);
 	} else if (!c->ending) {
 		c->ending = true;

@@ -11,11 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "chipset/acpi.h"
+#include "vmbus/vmbus_protocol.h"
 #include "worker/confine.h"
 #include "worker/control.h"
 #include "worker/sockets.h"
@@ -347,6 +349,19 @@ static int listen_for_control(struct machine *m)
 	return -1;
 }
 
+/* A connection of Hyper-V sockets takes three, and there may be as many as there are channels. */
+#define DESCRIPTORS (3 * VMBUS_MAX_CHANNELS + 1024)
+
+static void allow_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < DESCRIPTORS) {
+		limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 static int start_sockets(struct machine *m)
 {
 	m->sockets = sockets_start(m);
@@ -370,6 +385,7 @@ static int start(struct machine *m)
 		log_error("%s: cannot open the console: %s", config->name, strerror(-err));
 		return WORKER_FAILED;
 	}
+	allow_descriptors();
 	err = confine();
 	if (err) {
 		log_error("%s: cannot give up privileges: %s", config->name, strerror(-err));

@@ -22,6 +22,7 @@
 
 #define CLIENTS	 256u	       /* whose first line has not come */
 #define PATIENCE 5000000000ull /* nanoseconds that it may take */
+#define BREATH	 100000000ull  /* nanoseconds without listening, when descriptors are short */
 
 struct client {
 	struct machine_sockets *sockets;
@@ -48,7 +49,15 @@ static void listen_more(struct machine_sockets *s)
 {
 	for (unsigned i = 0; i < WORKER_SOCKETS; i++)
 		if (s->listen[i])
-			loop_watch_change(s->listen[i], s->n_clients < CLIENTS ? EPOLLIN : 0);
+			loop_watch_change(s->listen[i], EPOLLIN);
+}
+
+/* Those who connect wait in the socket. */
+static void listen_less(struct machine_sockets *s)
+{
+	for (unsigned i = 0; i < WORKER_SOCKETS; i++)
+		if (s->listen[i])
+			loop_watch_change(s->listen[i], 0);
 }
 
 static void client_add(struct machine_sockets *s, struct client *c)
@@ -60,7 +69,7 @@ static void client_add(struct machine_sockets *s, struct client *c)
 	if (s->clients == c)
 		loop_timer_arm(s->patience, c->deadline, 0);
 	if (++s->n_clients == CLIENTS)
-		listen_more(s);
+		listen_less(s);
 }
 
 /* Returns its descriptor, which is not closed. */
@@ -87,6 +96,8 @@ static void out_of_patience(void *ctx)
 
 	while (s->clients && s->clients->deadline <= loop_now())
 		close(client_remove(s->clients));
+	if (s->n_clients < CLIENTS)
+		listen_more(s);
 	if (s->clients)
 		loop_timer_arm(s->patience, s->clients->deadline, 0);
 }
@@ -192,6 +203,10 @@ static void accept_ready(struct machine_sockets *s, int listener)
 	struct client *c;
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+		listen_less(s);
+		loop_timer_arm(s->patience, loop_now() + BREATH, 0);
+	}
 	if (fd < 0)
 		return;
 	c = calloc(1, sizeof(*c));
