@@ -16,6 +16,7 @@ struct device {
 	struct vmbus_channel *channel;
 	struct vmbus_channel *_Atomic opened; /* the last */
 	pthread_t thread;		      /* that opened it */
+	bool any_thread;		      /* several channels are open */
 	_Atomic unsigned opens, closes, packets, batches, rooms;
 	int answer_open;
 	_Atomic bool hold;	 /* receive() leaves what comes */
@@ -24,6 +25,7 @@ struct device {
 	struct vmbus_mapping mapping;
 	_Atomic uint32_t map; /* a GPADL to map when a packet comes */
 	_Atomic unsigned subchannels;
+	_Atomic unsigned gone;
 };
 
 static int device_open(void *ctx, struct vmbus_channel *ch, const uint8_t *user_data)
@@ -98,7 +100,8 @@ static int device_receive(void *ctx, struct vmbus_channel *ch, const struct vmbu
 {
 	struct device *d = ctx;
 
-	assert_true(pthread_equal(d->thread, pthread_self()) || vmbus_channel_index(ch));
+	assert_true(d->any_thread || pthread_equal(d->thread, pthread_self()) ||
+		    vmbus_channel_index(ch));
 	if (d->hold)
 		return -EAGAIN;
 	d->packets++;
@@ -130,12 +133,20 @@ static void device_room(void *ctx, struct vmbus_channel *ch)
 	send_unsent(d, ch);
 }
 
+static void device_gone(void *ctx)
+{
+	struct device *d = ctx;
+
+	d->gone++;
+}
+
 static const struct vmbus_provider provider = {
 	.open = device_open,
 	.close = device_close,
 	.receive = device_receive,
 	.batch_end = device_batch_end,
 	.room = device_room,
+	.gone = device_gone,
 };
 
 static const struct vmbus_offer offers[] = {
@@ -143,6 +154,7 @@ static const struct vmbus_offer offers[] = {
 	{.name = "by bus", .service = VMBUS_SERVED_BY_BUS},
 	{.name = "monitor", .service = VMBUS_SERVED_BY_BUS, .monitor_latency = 1000},
 	{.name = "shared", .service = VMBUS_SERVED_ALONE, .shared_interrupt = true},
+	{.name = "together", .service = VMBUS_SERVED_TOGETHER},
 };
 
 static int set_up(void **state)
@@ -228,6 +240,98 @@ static void test_packets_on_a_thread_of_its_own(void **state)
 static void test_packets_on_the_bus_thread(void **state)
 {
 	echoes_on(*state, 1);
+}
+
+static void test_packets_on_a_shared_thread(void **state)
+{
+	echoes_on(*state, 4);
+}
+
+/* More channels than threads; each is served, also while others come and go. */
+static void test_many_channels_share_threads(void **state)
+{
+	struct device *d = *state;
+	struct guest *g = d->guest;
+	struct vmbus_offer_channel offer[24];
+	struct vmbus_header header;
+	struct guest_channel c[24];
+
+	for (unsigned i = 0; i < 24; i++)
+		assert_int_equal(vmbus_offer(g->bus, &offers[4], &provider, d, &d->channel), 0);
+	assert_true(guest_contact(g, VMBUS_WIN10_5_3));
+	guest_post(g, VMBUS_REQUEST_OFFERS, &header, sizeof(header));
+	for (unsigned i = 0; i < 24; i++)
+		guest_take(g, VMBUS_OFFER_CHANNEL, &offer[i], sizeof(offer[i]));
+	guest_take(g, VMBUS_ALL_OFFERS_DELIVERED, &header, sizeof(header));
+	d->any_thread = true;
+	for (unsigned i = 0; i < 24; i++) {
+		guest_open(g, &c[i], &offer[i], 2);
+		echo(&c[i], i, "first");
+		if (i % 3 == 0)
+			guest_close(&c[i]);
+	}
+	for (unsigned i = 0; i < 24; i++) {
+		if (i % 3)
+			echo(&c[i], i, "again");
+	}
+	assert_int_equal(d->opens, 24);
+	assert_int_equal(d->closes, 8);
+}
+
+/* The guest lets go of a channel that was withdrawn. */
+static void release(struct guest *g, uint32_t relid)
+{
+	struct vmbus_relid_message released = {.relid = relid};
+
+	guest_post(g, VMBUS_RELID_RELEASED, &released, sizeof(released));
+	guest_take_nothing(g);
+}
+
+static void test_a_withdrawn_channel_is_gone_when_both_let_go(void **state)
+{
+	struct device *d = *state;
+	struct vmbus_relid_message rescind;
+	struct guest_channel c;
+
+	open_at(d, 4, VMBUS_WIN10_5_3, 2, &c);
+	echo(&c, 1, "hello");
+	vmbus_withdraw(d->channel);
+	vmbus_withdraw(d->channel);
+	guest_take(d->guest, VMBUS_RESCIND_OFFER, &rescind, sizeof(rescind));
+	assert_int_equal(rescind.relid, c.offer.relid);
+	guest_close(&c);
+	assert_int_equal(d->closes, 1);
+	assert_int_equal(d->gone, 0);
+	release(d->guest, c.offer.relid);
+	while (!d->gone)
+		sched_yield();
+}
+
+static void test_an_offer_withdrawn_at_once_is_gone_when_the_guest_has_seen_it(void **state)
+{
+	struct device *d = *state;
+	struct vmbus_relid_message rescind;
+	struct vmbus_offer_channel offer;
+	struct guest_channel c;
+	struct vmbus_channel *other;
+
+	open_at(d, 0, VMBUS_WIN10_5_3, 2, &c);
+	assert_int_equal(vmbus_offer(d->guest->bus, &offers[4], &provider, d, &other), 0);
+	vmbus_withdraw(other);
+	guest_take(d->guest, VMBUS_OFFER_CHANNEL, &offer, sizeof(offer));
+	guest_take(d->guest, VMBUS_RESCIND_OFFER, &rescind, sizeof(rescind));
+	assert_int_equal(rescind.relid, offer.relid);
+	assert_int_equal(d->gone, 0);
+	release(d->guest, offer.relid);
+	while (!d->gone)
+		sched_yield();
+	assert_int_equal(d->opens, 1);
+	/* Also when the guest is forgotten instead. */
+	assert_int_equal(vmbus_offer(d->guest->bus, &offers[4], &provider, d, &other), 0);
+	vmbus_withdraw(other);
+	vmbus_reset(d->guest->bus);
+	while (d->gone < 2)
+		sched_yield();
 }
 
 static void test_a_flood_both_ways_loses_nothing(void **state)
@@ -633,6 +737,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_packets_on_a_thread_of_its_own),
 		TEST(test_packets_on_the_bus_thread),
+		TEST(test_packets_on_a_shared_thread),
+		TEST(test_many_channels_share_threads),
+		TEST(test_a_withdrawn_channel_is_gone_when_both_let_go),
+		TEST(test_an_offer_withdrawn_at_once_is_gone_when_the_guest_has_seen_it),
 		TEST(test_a_flood_both_ways_loses_nothing),
 		TEST(test_a_channel_opens_again),
 		TEST(test_a_device_may_refuse_to_open),
