@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "disk/disk.h"
+#include "disk/file.h"
 
 #define KIB	1024ull
 #define MIB	(1024 * KIB)
@@ -230,10 +231,88 @@ static void test_differencing(void **state)
 	run(f);
 }
 
+/* ---- Room that is on its way from one block to another -------------------------------------- */
+
+struct late_writer {
+	struct disk *disk;
+	_Atomic bool armed; /* the next room that is zeroed */
+	uint8_t data[UNIT];
+	int result;
+};
+
+static void *write_late(void *arg)
+{
+	struct late_writer *w = arg;
+
+	w->result = disk_write(w->disk, w->data, UNIT, 5 * MIB);
+	return NULL;
+}
+
+/* A room is about to be zeroed: somebody looks for room meanwhile, and writes to what he gets. */
+static uint64_t began(void *ctx, const char *path, enum disk_event event, uint64_t offset,
+	uint64_t length, const struct iovec *iov, unsigned n)
+{
+	struct late_writer *w = ctx;
+	pthread_t thread;
+
+	if (event == DISK_EVENT_ZERO && length == MIB && atomic_exchange(&w->armed, false)) {
+		assert_int_equal(pthread_create(&thread, NULL, write_late, w), 0);
+		pthread_join(thread, NULL);
+	}
+	return 0;
+}
+
+static void ended(void *ctx, uint64_t id, int result)
+{
+	/* What was changed is of no interest here. */
+}
+
+/* The file ends with its last block, so that who needs room looks for unused room in it. */
+static void make_full_file(struct fixture *f, const void *data)
+{
+	struct disk_create c = {.format = DISK_FORMAT_VHDX,
+		.kind = DISK_DYNAMIC,
+		.size = 64 * MIB,
+		.block_size = MIB};
+
+	assert_int_equal(disk_create(f->engine, f->path, &c, NULL, NULL), 0);
+	open_disk(f);
+	assert_int_equal(disk_write(f->disk, data, UNIT, 0), 0);
+	assert_int_equal(disk_write(f->disk, data, UNIT, MIB), 0);
+	assert_int_equal(disk_close(f->disk), 0);
+}
+
+static void test_room_being_zeroed(void **state)
+{
+	struct fixture *f = *state;
+	struct late_writer w = {.result = -EIO};
+	const struct disk_recorder recorder = {.began = began, .ended = ended, .ctx = &w};
+	struct disk_open_options options = {.flags = DISK_OPEN_WRITE, .recorder = &recorder};
+	uint8_t read[UNIT];
+
+	memset(w.data, 0x5a, UNIT);
+	make_full_file(f, w.data);
+	assert_int_equal(disk_open(f->engine, f->path, &options, &f->disk, NULL), 0);
+	w.disk = f->disk;
+	assert_int_equal(disk_unmap(f->disk, 0, MIB), 0);
+	w.armed = true;
+	assert_int_equal(disk_flush(f->disk), 0);
+	assert_false(w.armed);
+	assert_int_equal(w.result, 0);
+	assert_int_equal(disk_read(f->disk, read, UNIT, 5 * MIB), 0);
+	assert_memory_equal(read, w.data, UNIT);
+	assert_int_equal(disk_close(f->disk), 0);
+	open_disk(f);
+	assert_int_equal(disk_read(f->disk, read, UNIT, 5 * MIB), 0);
+	assert_memory_equal(read, w.data, UNIT);
+	assert_int_equal(disk_close(f->disk), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_dynamic, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_room_being_zeroed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_differencing, set_up, tear_down),
 	};
 
