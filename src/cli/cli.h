@@ -74,5 +74,8 @@ int cli_parse_size(const char *text, uint64_t *bytes);
 int cli_parse_bytes(const char *text, uint64_t *bytes);
 /* cli_parse_count - a decimal number without sign, up to @max. Returns 0, or -EINVAL. */
 int cli_parse_count(const char *text, uint64_t max, uint64_t *count);
+/* cli_take_number - likewise, from @min on; otherwise what to give @option is said. */
+bool cli_take_number(
+	const char *option, const char *text, unsigned min, unsigned max, unsigned *number);
 
 #endif

@@ -23,20 +23,9 @@ enum option_code { OPT_READ_ONLY = CLI_OPTION, OPT_DVD, OPT_FORCE, OPT_CONTROLLE
 
 struct place {
 	bool read_only, dvd, force;
-	int controller, lun; /* -1: not given */
+	bool has_controller, has_lun;
+	unsigned controller, lun;
 };
-
-static bool take_number(const char *option, const char *text, unsigned limit, int *number)
-{
-	uint64_t value;
-
-	if (cli_parse_count(text, limit - 1, &value)) {
-		log_error("%s %s: give a number from 0 to %u", option, text, limit - 1);
-		return false;
-	}
-	*number = (int)value;
-	return true;
-}
 
 static bool take_option(void *ctx, int code, const char *value)
 {
@@ -53,9 +42,12 @@ static bool take_option(void *ctx, int code, const char *value)
 		p->force = true;
 		return true;
 	case OPT_CONTROLLER:
-		return take_number("--controller", value, WORKER_CONTROLLERS, &p->controller);
+		p->has_controller = true;
+		return cli_take_number(
+			"--controller", value, 0, WORKER_CONTROLLERS - 1, &p->controller);
 	default:
-		return take_number("--lun", value, WORKER_LUNS, &p->lun);
+		p->has_lun = true;
+		return cli_take_number("--lun", value, 0, WORKER_LUNS - 1, &p->lun);
 	}
 }
 
@@ -73,9 +65,9 @@ static struct json_object *make_request(
 		json_object_object_add(request, "path", json_object_new_string(path ? path : file));
 		free(path);
 	}
-	if (p->controller >= 0)
+	if (p->has_controller)
 		json_object_object_add(request, "controller", json_object_new_int(p->controller));
-	if (p->lun >= 0)
+	if (p->has_lun)
 		json_object_object_add(request, "lun", json_object_new_int(p->lun));
 	if (p->force)
 		json_object_object_add(request, "force", json_object_new_boolean(true));
@@ -189,7 +181,7 @@ static bool open_chain(struct chain *c, bool write)
 
 int cli_disk_attach_to(int argc, char **argv)
 {
-	struct place place = {.controller = -1, .lun = -1};
+	struct place place = {0};
 	int status = cli_options(&attach_syntax, argc, argv, &place);
 	struct json_object *request, *reply = NULL, *controller, *lun;
 	struct chain chain = {0};
@@ -260,7 +252,7 @@ static const struct cli_syntax detach_syntax = {
 /* Either a file or a LUN names the disk. */
 static bool is_named_once(bool has_file, const struct place *place)
 {
-	if (has_file != (place->lun >= 0))
+	if (has_file != place->has_lun)
 		return true;
 	log_error("give either the disk's file or --lun");
 	return false;
@@ -268,7 +260,7 @@ static bool is_named_once(bool has_file, const struct place *place)
 
 int cli_disk_detach_from(int argc, char **argv)
 {
-	struct place place = {.controller = -1, .lun = -1};
+	struct place place = {0};
 	int status = cli_options(&detach_syntax, argc, argv, &place);
 	bool has_file = argc - optind == 2;
 	struct json_object *request, *reply;
@@ -329,7 +321,7 @@ static bool add_size(struct json_object *request, const char *text)
 
 int cli_disk_resize_in(int argc, char **argv)
 {
-	struct place place = {.controller = -1, .lun = -1};
+	struct place place = {0};
 	int status = cli_options(&resize_syntax, argc, argv, &place);
 	bool has_file = argc - optind == 3;
 	struct json_object *request, *reply = NULL, *before, *size;

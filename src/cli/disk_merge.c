@@ -49,18 +49,6 @@ struct arguments {
 	struct disk_merge merge;
 };
 
-static bool take_depth(const char *value, unsigned *depth)
-{
-	uint64_t n;
-
-	if (cli_parse_count(value, DEPTH_MAX, &n) || !n) {
-		log_error("--depth %s: give a number from 1 to %u", value, DEPTH_MAX);
-		return false;
-	}
-	*depth = (unsigned)n;
-	return true;
-}
-
 static bool take(void *ctx, int code, const char *value)
 {
 	struct arguments *a = ctx;
@@ -70,7 +58,7 @@ static bool take(void *ctx, int code, const char *value)
 		a->into = value;
 		return true;
 	case OPT_DEPTH:
-		return take_depth(value, &a->depth);
+		return cli_take_number("--depth", value, 1, DEPTH_MAX, &a->depth);
 	case OPT_LEAF:
 		a->leaf = value;
 		return true;

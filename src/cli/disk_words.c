@@ -115,14 +115,7 @@ bool cli_parse_block_size(const char *option, const char *text, uint32_t *bytes)
 
 bool cli_parse_parallel(const char *option, const char *text, unsigned *n)
 {
-	uint64_t count;
-
-	if (cli_parse_count(text, DISK_PARALLEL_MAX, &count) || !count) {
-		log_error("%s %s: 1 to %u requests at once", option, text, DISK_PARALLEL_MAX);
-		return false;
-	}
-	*n = count;
-	return true;
+	return cli_take_number(option, text, 1, DISK_PARALLEL_MAX, n);
 }
 
 bool cli_parse_guid(const char *option, const char *text, GUID *id)

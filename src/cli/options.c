@@ -41,7 +41,8 @@ static int take_options(const struct cli_syntax *syntax, const struct option *op
 
 	opterr = 0;
 	optind = 1;
-	while ((code = getopt_long(argc, argv, syntax->letters ? syntax->letters : "", options, NULL)) != -1) {
+	while ((code = getopt_long(
+			argc, argv, syntax->letters ? syntax->letters : "", options, NULL)) != -1) {
 		if (code == OPTION_HELP) {
 			fputs(syntax->help, stdout);
 			return 0;
@@ -80,6 +81,19 @@ int cli_options(const struct cli_syntax *syntax, int argc, char **argv, void *ct
 		return CLI_USAGE_ERROR;
 	}
 	return CLI_GO_ON;
+}
+
+bool cli_take_number(
+	const char *option, const char *text, unsigned min, unsigned max, unsigned *number)
+{
+	uint64_t value;
+
+	if (cli_parse_count(text, max, &value) || value < min) {
+		log_error("%s %s: give a number from %u to %u", option, text, min, max);
+		return false;
+	}
+	*number = (unsigned)value;
+	return true;
 }
 
 static int show_commands(const struct cli_command *commands, const char *word, const char *intro)

@@ -138,19 +138,6 @@ static bool parse_memory(const char *text, uint64_t *bytes)
 	return true;
 }
 
-static bool parse_processors(const char *text, unsigned *processors)
-{
-	uint64_t count;
-
-	if (cli_parse_count(text, WORKER_MAX_PROCESSORS, &count) || count < 1) {
-		log_error("--processors %s: a machine has 1 to %u processors", text,
-			WORKER_MAX_PROCESSORS);
-		return false;
-	}
-	*processors = count;
-	return true;
-}
-
 static bool parse_engine(const char *text, enum worker_engine *engine)
 {
 	if (strcmp(text, "auto") == 0)
@@ -228,7 +215,8 @@ static bool parse_option(void *ctx, int code, const char *value)
 	case OPT_MEMORY:
 		return parse_memory(value, &config->memory);
 	case OPT_PROCESSORS:
-		return parse_processors(value, &config->processors);
+		return cli_take_number(
+			"--processors", value, 1, WORKER_MAX_PROCESSORS, &config->processors);
 	case OPT_SERIAL:
 		return parse_serial(value, config);
 	case OPT_ENGINE:

@@ -28,18 +28,6 @@ static struct worker_disk *add(struct run_disks *d, const char *path)
 	return NULL;
 }
 
-static bool take_number(const char *what, const char *text, unsigned limit, unsigned *number)
-{
-	uint64_t value;
-
-	if (cli_parse_count(text, limit - 1, &value)) {
-		log_error("--disk: %s=%s: there are %ss 0 to %u", what, text, what, limit - 1);
-		return false;
-	}
-	*number = (unsigned)value;
-	return true;
-}
-
 static bool take_ide(const char *text, struct worker_disk *disk)
 {
 	if (strlen(text) == 3 && strspn(text, "01") == 1 && text[1] == '.' &&
@@ -65,10 +53,11 @@ static int take_word(struct worker_disk *disk, struct words *were, const char *w
 		disk->read_only = true;
 	} else if (strncmp(word, "controller=", 11) == 0) {
 		were->controller = true;
-		fine = take_number("controller", word + 11, WORKER_CONTROLLERS, &disk->controller);
+		fine = cli_take_number("--disk: controller", word + 11, 0, WORKER_CONTROLLERS - 1,
+			&disk->controller);
 	} else if (strncmp(word, "lun=", 4) == 0) {
 		were->lun = true;
-		fine = take_number("lun", word + 4, WORKER_LUNS, &disk->lun);
+		fine = cli_take_number("--disk: lun", word + 4, 0, WORKER_LUNS - 1, &disk->lun);
 	} else if (strncmp(word, "ide=", 4) == 0) {
 		were->ide = true;
 		fine = take_ide(word + 4, disk);

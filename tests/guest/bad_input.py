@@ -146,7 +146,7 @@ def _(context):
 
 for count in ("0", "65", "1000000000000", "-1", "two", "", "1x"):
 
-    @case(f"{count or 'empty'} processors", "--processors", "1 to 64")
+    @case(f"{count or 'empty'} processors", "--processors", "from 1 to 64")
     def _(context, count=count):
         return run(context, "--processors", count)
 
