@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/guid.h"
 #include "hvsocket/places.h"
@@ -243,6 +244,6 @@ int hv_connect(const GUID *vm, const GUID *service, int timeout_ms)
 		err = hv_connect_wait(fd, timeout_ms);
 	if (!err)
 		return fd;
-	sys_close(fd);
+	close(fd);
 	return err;
 }

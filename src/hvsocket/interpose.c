@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "hvsocket/family.h"
 #include "hvsocket/library.h"
@@ -73,7 +74,7 @@ EXPORT int accept4(int listener, __SOCKADDR_ARG name, socklen_t *restrict length
 		listener, fd, &peer, peer_length, length ? name.__sockaddr__ : NULL, length);
 	if (!err)
 		return fd;
-	sys_close(fd);
+	close(fd);
 	return answer(err);
 }
 

@@ -37,7 +37,7 @@ int library_socket(int family, int type)
 	err = table_put(fd, &s);
 	if (!err)
 		return fd;
-	sys_close(fd);
+	close(fd);
 	return err;
 }
 
@@ -144,7 +144,7 @@ static int renew(int fd, struct hv_socket *s)
 	if (fresh < 0)
 		return fresh;
 	flags = dup3(fresh, fd, close_on_exec ? O_CLOEXEC : 0) < 0 ? -errno : 0;
-	sys_close(fresh);
+	close(fresh);
 	s->stage = HV_FRESH;
 	return flags ? flags : table_put(fd, s);
 }

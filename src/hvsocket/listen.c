@@ -24,7 +24,7 @@ static bool is_left_behind(const char *path)
 	bool nobody = fd >= 0 && hv_place_connect(fd, path) == -ECONNREFUSED;
 
 	if (fd >= 0)
-		sys_close(fd);
+		close(fd);
 	return nobody;
 }
 
@@ -62,7 +62,7 @@ static int lock(const char *directory)
 		if (errno != EINTR) {
 			int err = -errno;
 
-			sys_close(fd);
+			close(fd);
 			return err;
 		}
 	return fd;
@@ -90,6 +90,6 @@ int hv_listener_bind(int fd, const struct hv_address *a)
 	hv_place_listener(base, &a->vm, &a->service, path);
 	err = hv_place_bind(fd, path);
 	flock(held, LOCK_UN); /* a child that was forked meanwhile has the descriptor, too */
-	sys_close(held);
+	close(held);
 	return err;
 }

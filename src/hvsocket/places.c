@@ -111,7 +111,7 @@ static int with_path(
 	}
 	err = n < (int)sizeof(name.sun_path) ? call(fd, &name, sizeof(name)) : -ENAMETOOLONG;
 	if (directory >= 0)
-		sys_close(directory);
+		close(directory);
 	return err;
 }
 

@@ -63,9 +63,4 @@ static inline int sys_fstat(int fd, struct stat *st)
 	return sys_result(syscall(SYS_fstat, fd, st));
 }
 
-static inline int sys_close(int fd)
-{
-	return sys_result(syscall(SYS_close, fd));
-}
-
 #endif

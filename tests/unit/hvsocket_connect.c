@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/guid.h"
@@ -77,7 +78,7 @@ static void a_machine_answers(void **state)
 	assert_memory_equal(&g.service, &id, sizeof(id));
 	assert_int_equal(g.timeout_ms, HV_CONNECT_TIMEOUT);
 	assert_echo(fd);
-	sys_close(fd);
+	close(fd);
 	machine_stop(&m);
 }
 
@@ -118,7 +119,7 @@ static void a_killed_machine(void **state)
 	guid_new(&m.id);
 	hv_place_machine(machine_base(), &m.id, path);
 	assert_int_equal(hv_place_bind(fd, path), 0);
-	sys_close(fd);
+	close(fd);
 	assert_int_equal(connect_to(&m.id, 0), -ENETUNREACH);
 }
 
@@ -153,7 +154,7 @@ static void a_guest_that_speaks(void **state)
 		assert_true(fd >= 0);
 		assert_int_equal(recv(fd, text, sizeof(text), MSG_WAITALL), 5);
 		assert_string_equal(text, "E111\n");
-		sys_close(fd);
+		close(fd);
 	}
 	machine_stop(&m);
 }
@@ -175,7 +176,7 @@ static void not_writable_before_it_stands(void **state)
 		assert_int_equal(hv_connect_begin(fd, &m.id, &id, 60 * SECOND), -EINPROGRESS);
 		assert_false(is_writable(fd, 0));
 		assert_int_equal(hv_connect_end(fd), -EINPROGRESS);
-		sys_close(fd);
+		close(fd);
 	}
 	machine_stop(&m);
 }
@@ -194,8 +195,8 @@ static void epoll_tells_when_it_stands(void **state)
 	assert_int_equal(hv_connect_end(fd), 0);
 	assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
 	assert_echo(fd);
-	sys_close(fd);
-	sys_close(epoll);
+	close(fd);
+	close(epoll);
 	machine_stop(&m);
 }
 
@@ -211,7 +212,7 @@ static void poll_tells_when_it_fails(void **state)
 		assert_true(is_writable(fd, 60 * SECOND));
 		assert_int_equal(hv_connect_end(fd), -ECONNREFUSED);
 		assert_int_equal(recv(fd, text, sizeof(text), 0), 0);
-		sys_close(fd);
+		close(fd);
 	}
 	machine_stop(&m);
 }
@@ -228,8 +229,8 @@ static void the_buffer_is_left_alone(void **state)
 	assert_int_equal(sys_getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &a, &length), 0);
 	assert_int_equal(sys_getsockopt(fresh, SOL_SOCKET, SO_SNDBUF, &b, &length), 0);
 	assert_int_equal(a, b);
-	sys_close(fd);
-	sys_close(fresh);
+	close(fd);
+	close(fresh);
 	machine_stop(&m);
 }
 
@@ -249,8 +250,8 @@ static void long_paths(void **state)
 	assert_int_equal(sys_listen(listener, 1), 0);
 	fd = connect_to(&hv_parent, 0);
 	assert_true(fd >= 0);
-	sys_close(fd);
-	sys_close(listener);
+	close(fd);
+	close(listener);
 	setenv("PARTITA_RUN_DIR", machine_base(), 1);
 }
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/guid.h"
@@ -130,7 +131,7 @@ static void *serve(void *p)
 	pthread_mutex_unlock(&m->lock);
 	if (ok)
 		answer(m, c, &g);
-	sys_close(c->fd);
+	close(c->fd);
 	free(c);
 	pthread_mutex_lock(&m->lock);
 	m->connections--;
@@ -220,7 +221,7 @@ void machine_stop(struct machine *m)
 	unlink(path);
 	shutdown(m->listener, SHUT_RDWR); /* ends accept() */
 	pthread_join(m->thread, NULL);
-	sys_close(m->listener);
+	close(m->listener);
 	pthread_mutex_lock(&m->lock);
 	while (m->connections)
 		pthread_cond_wait(&m->ended, &m->lock);
