@@ -123,8 +123,12 @@ static bool take_machine(struct arguments *a, const char *value)
 
 static bool take_name(struct arguments *a, const char *value)
 {
+	const char *end = value;
+
 	a->name = value;
-	if (*value && strlen(value) <= SERVICE_NAME_MAX && !strpbrk(value, "\n\t"))
+	while ((unsigned char)*end >= ' ' && *end != 0x7f)
+		end++;
+	if (end > value && !*end && end - value <= SERVICE_NAME_MAX)
 		return true;
 	log_error("--name: must be a line of 1 to %u bytes", SERVICE_NAME_MAX);
 	return false;

@@ -25,6 +25,11 @@ struct place {
 	char *problem;
 };
 
+static bool is_control(char c)
+{
+	return (unsigned char)c < ' ' || c == 0x7f;
+}
+
 __attribute__((format(printf, 2, 3))) static int damaged(
 	const struct place *at, const char *format, ...)
 {
@@ -37,6 +42,10 @@ __attribute__((format(printf, 2, 3))) static int damaged(
 	snprintf(at->problem, SERVICES_PROBLEM,
 		"%.200s: services[%u].%.40s: %s; correct the file, or move it away", at->path,
 		at->index, at->field, what);
+	/* A field's name may hold anything; a message is one line. */
+	for (char *c = at->problem; *c; c++)
+		if (is_control(*c))
+			*c = '?';
 	return -EBADMSG;
 }
 
@@ -134,6 +143,9 @@ static int read_name(const struct place *at, struct json_object *o, struct servi
 
 	if (!text || strlen(text) > SERVICE_NAME_MAX)
 		return damaged(at, "must be a string of at most %u bytes", SERVICE_NAME_MAX);
+	for (const char *c = text; *c; c++)
+		if (is_control(*c))
+			return damaged(at, "must be one line, without control characters");
 	free(s->name);
 	return keep(text, &s->name);
 }

@@ -178,6 +178,8 @@ static void damaged_files(void **state)
 			"].enabled: must"},
 		{FILE_OF("{\"id\": \"ssh\", \"name\": \"\", \"enabled\": true}"), "].id: must"},
 		{FILE_OF(SERVICE(", \"name\": \"a\\u0000b\"")), "].name: must"},
+		{FILE_OF(SERVICE(", \"name\": \"a\\nb\"")), "].name: must be one line"},
+		{FILE_OF(SERVICE(", \"a\\u001b[2Jb\": 1")), "].a?[2Jb: is no field"},
 		{FILE_OF(SERVICE(", \"connect\": \"alice\"")), "].connect: must be a list"},
 		{FILE_OF(SERVICE(", \"connect\": [1]")), "].connect: [0] must be a string"},
 		{FILE_OF(SERVICE(", \"connect\": [\"\"]")), "].connect: [0] must be a string"},
