@@ -62,6 +62,10 @@ def run_root(context, job, *arguments, deadline=240, **options):
 @test("storage: root on a VHDX, 2 processors", processors=2)
 @test("storage: root on a VHDX, 4 processors", processors=4)
 @test("storage: root on a VHDX, generic kernel", processors=2, kernel="generic")
+@test("storage: root on a VHDX, generic kernel, 1 processor", long_only=True, processors=1,
+      kernel="generic")
+@test("storage: root on a VHDX, generic kernel, 4 processors", long_only=True, processors=4,
+      kernel="generic")
 @test("storage: root on a VHDX, Debian 13's kernel", processors=2, kernel="trixie")
 def root(context, processors, kernel="cloud"):
     result = run_root(context, DISK_FACTS, processors=processors, kernel=kernel)

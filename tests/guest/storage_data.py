@@ -66,8 +66,9 @@ def flat(context, disk, name):
 
 
 @test("storage: what is written, to a disk and a chain of three", loops=1)
+@test("storage: what is written, generic kernel", loops=1, kernel="generic")
 @test("storage: what is written, 20 times", long_only=True, loops=20)
-def written(context, loops, processors=2):
+def written(context, loops, kernel="cloud"):
     seed = random.randrange(1 << 30)
     stream = random.Random(seed)
     first, second, below = (stream.randbytes(PATTERN) for _ in range(3))
@@ -81,7 +82,7 @@ def written(context, loops, processors=2):
     middle = context.disk("middle.avhdx", "--parent", context.folder / "base.vhdx")
     job = JOB % {"offset": PATTERN, "seed": seed, "loops": loops}
     session = start_root(context, job, "--disk", f"{patterns},ro", "--disk", plain,
-                         "--disk", middle, processors=processors)
+                         "--disk", middle, kernel=kernel)
     session.expect("^STEP middle", 300 * loops)
     context.tool("disk", "detach-from", context.folder.name, middle)
     top = context.disk("top.avhdx", "--parent", middle)

@@ -81,7 +81,8 @@ def allocated(context, disk):
 
 
 @test("storage: what the tools show; discarding")
-def tools(context):
+@test("storage: what the tools show, generic kernel", long_only=True, kernel="generic")
+def tools(context, kernel="cloud"):
     trimmed, discarded, read_only, kept = (
         context.disk("b.vhdx", "--size", SIZE, "--block-size", "1M"),
         context.disk("c.vhdx", "--size", "64M", "--block-size", "1M",
@@ -89,7 +90,7 @@ def tools(context):
         context.disk("d.vhd", "--size", "16M"),
         context.disk("e.vhdx", "--size", SIZE, "--block-size", "1M"))
     result = run_root(context, JOB, "--disk", trimmed, "--disk", discarded, "--disk",
-                      f"{read_only},ro", "--disk", kept)
+                      f"{read_only},ro", "--disk", kept, kernel=kernel)
     facts = result.facts()
     context.check("failed" not in facts, f"{facts.get('failed')}\n{tail(result.console)}")
     for name, pattern in FACTS.items():
