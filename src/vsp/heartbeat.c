@@ -91,7 +91,7 @@ static void gone(void *ctx)
 int heartbeat_create(struct vmbus *bus, struct heartbeat **heartbeat)
 {
 	struct heartbeat *h = calloc(1, sizeof(*h));
-	struct ic_config config = {.name = "heartbt",
+	struct ic_config config = {.name = "heartbeat",
 		.interface = IC_HEARTBEAT_INTERFACE,
 		.instance = IC_HEARTBEAT_INSTANCE,
 		.type = IC_HEARTBEAT,

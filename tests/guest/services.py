@@ -14,7 +14,7 @@ import subprocess
 import time
 
 from harness import Failure, tail, test
-from storage import end_root, start_root
+from storage import start_root
 
 MODULES = ("hv_utils", "dummy")
 MIB = 1 << 20
@@ -247,13 +247,15 @@ def check_copy(guest, size):
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
 
     def copied(path):
-        return guest.inside(f"sha256sum {path}", 300).split()[0] == digest
+        return guest.inside(f"sha256sum {path}", 900).split()[0] == digest
 
     began = time.monotonic()
     told = guest.ask("copy-file", file, "/root/")
     seconds = time.monotonic() - began
     print(f"    copy-file: {size / MIB / seconds:.1f} MiB/s")
     guest.check(told == {"size": size + 4321} and copied("/root/file"), told)
+    if size > 100 * MIB:
+        return  # the rest is not a matter of size
     guest.check("exists" in guest.refused("copy-file", file, "/root/file"))
     guest.inside("echo old >/root/file")
     guest.ask("copy-file", file, "/root/file", "--overwrite")
@@ -290,8 +292,7 @@ def everything(context, size):
     guest = Guest(context, *(("--disk", context.disk("space.vhdx", "--size", "3G"))
                              if size > 100 * MIB else ()))
     if size > 100 * MIB:
-        guest.inside("mkfs.ext4 -q /dev/sdb; mkdir /new; mount /dev/sdb /new; mount --bind "
-                     "/new /root", 120)
+        guest.inside("mkfs.ext4 -q /dev/sdb; mount /dev/sdb /root", 120)
     services = guest.await_ready("heartbeat", "timesync", "shutdown", "kvp", "vss", "fcopy")
     guest.check({name: one["version"] for name, one in services.items()}
                 == {"heartbeat": "3.0", "timesync": "4.0", "shutdown": "3.2", "kvp": "4.0",

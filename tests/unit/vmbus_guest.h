@@ -45,6 +45,7 @@ struct guest {
 	} ports[GUEST_PORTS];
 	WHV_MEMORY_RANGE_ENTRY unpinned[64];
 	unsigned unpinned_count;
+	bool may_miss;	 /* a signal for a channel that the host has closed is no failure */
 	GUID tl_service; /* that the host was asked for */
 	int tl_answer;
 };
