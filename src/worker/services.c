@@ -489,6 +489,8 @@ static void describe_host(struct services *s)
 	s->items[1] = (struct kvp_item){"PhysicalHostName", host};
 	s->items[2] = (struct kvp_item){"PhysicalHostNameFullyQualified", host};
 	s->items[3] = (struct kvp_item){"VirtualMachineName", s->machine->config->name};
+	s->items[4] =
+		(struct kvp_item){"VirtualMachineId", guid_format(&s->machine->config->id, s->id)};
 }
 
 int services_create(struct machine *m)

@@ -48,6 +48,7 @@
 #include <pthread.h>
 #include <stdint.h>
 
+#include "base/guid.h"
 #include "vsp/fcopy.h"
 #include "vsp/heartbeat.h"
 #include "vsp/kvp.h"
@@ -60,7 +61,7 @@
 
 #define SERVICE_PATIENCE_NS 60000000000ull /* for an answer of the guest */
 
-#define SERVICE_ITEMS 4u
+#define SERVICE_ITEMS 5u
 
 struct freezer;
 struct service_job;
@@ -74,6 +75,7 @@ struct services {
 	struct vss *vss;
 	struct fcopy *fcopy;
 	struct kvp_item items[SERVICE_ITEMS]; /* what the guest is told of the host */
+	char id[GUID_TEXT];		      /* the machine's, for that */
 	struct freezer *freezer;	      /* services_vss.c's */
 
 	int event; /* eventfd: something ended */

@@ -147,7 +147,8 @@ def check_kvp(guest):
     guest.check(guest.ask("kvp", "get", "OSName", "--pool", "auto")["value"] == auto["OSName"])
     host = pool(guest, 3)
     guest.check(host.get("VirtualMachineName") == guest.name
-                and host.get("PhysicalHostName") == os.uname().nodename, host)
+                and host.get("PhysicalHostName") == os.uname().nodename
+                and re.fullmatch("[0-9a-f-]{36}", host.get("VirtualMachineId", "")), host)
     # From the host ...
     guest.ask("kvp", "set", "color", "blaugrün")
     guest.ask("kvp", "set", "shape", "round")
