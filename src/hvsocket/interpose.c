@@ -15,6 +15,7 @@
 #include "hvsocket/system.h"
 #include "hvsocket/table.h"
 
+/* A call with a pointer missing goes to the kernel, too, which says what is wrong with it. */
 #define EXPORT __attribute__((visibility("default")))
 
 /* The function that has @name behind us. */
@@ -58,15 +59,25 @@ EXPORT int connect(int fd, __CONST_SOCKADDR_ARG name, socklen_t length)
 	return r == -ENOTSOCK ? NEXT(connect)(fd, name, length) : answer(r);
 }
 
+/* accept() and accept4() of a socket that is not ours, which may have been made for us. */
+static int adopt_peer(int fd, struct sockaddr *name, socklen_t room, socklen_t *length)
+{
+	if (fd >= 0 && name)
+		library_adopt(fd, sys_getpeername, name, room, length);
+	return fd;
+}
+
 EXPORT int accept4(int listener, __SOCKADDR_ARG name, socklen_t *restrict length, int flags)
 {
+	const socklen_t room = length ? *length : 0;
 	struct sockaddr_un peer;
 	socklen_t peer_length = sizeof(peer);
 	struct hv_socket s;
 	int fd, err;
 
 	if (!table_find(listener, &s))
-		return NEXT(accept4)(listener, name, length, flags);
+		return adopt_peer(NEXT(accept4)(listener, name, length, flags), name.__sockaddr__,
+			room, length);
 	fd = NEXT(accept4)(listener, (struct sockaddr *)&peer, &peer_length, flags);
 	if (fd < 0)
 		return fd;
@@ -80,50 +91,56 @@ EXPORT int accept4(int listener, __SOCKADDR_ARG name, socklen_t *restrict length
 
 EXPORT int accept(int listener, __SOCKADDR_ARG name, socklen_t *restrict length)
 {
+	const socklen_t room = length ? *length : 0;
 	struct hv_socket s;
 
 	if (!table_find(listener, &s))
-		return NEXT(accept)(listener, name, length);
+		return adopt_peer(
+			NEXT(accept)(listener, name, length), name.__sockaddr__, room, length);
 	return accept4(listener, name, length, 0);
 }
 
 EXPORT int getsockname(int fd, __SOCKADDR_ARG name, socklen_t *restrict length)
 {
-	const socklen_t room = *length;
-	int r = library_getsockname(fd, name.__sockaddr__, length);
+	const socklen_t room = length ? *length : 0;
+	int r = -ENOTSOCK;
 
+	if (name.__sockaddr__ && length)
+		r = library_getsockname(fd, name.__sockaddr__, length);
 	if (r != -ENOTSOCK)
 		return answer(r);
 	r = NEXT(getsockname)(fd, name, length);
 	if (!r)
-		library_adopt(name.__sockaddr__, room, length);
+		library_adopt(fd, sys_getsockname, name.__sockaddr__, room, length);
 	return r;
 }
 
 EXPORT int getpeername(int fd, __SOCKADDR_ARG name, socklen_t *restrict length)
 {
-	const socklen_t room = *length;
-	int r = library_getpeername(fd, name.__sockaddr__, length);
+	const socklen_t room = length ? *length : 0;
+	int r = -ENOTSOCK;
 
+	if (name.__sockaddr__ && length)
+		r = library_getpeername(fd, name.__sockaddr__, length);
 	if (r != -ENOTSOCK)
 		return answer(r);
 	r = NEXT(getpeername)(fd, name, length);
 	if (!r)
-		library_adopt(name.__sockaddr__, room, length);
+		library_adopt(fd, sys_getpeername, name.__sockaddr__, room, length);
 	return r;
 }
 
 EXPORT int getsockopt(
 	int fd, int level, int option, void *restrict value, socklen_t *restrict length)
 {
-	int r = library_getsockopt(fd, level, option, value, length);
+	int r = value && length ? library_getsockopt(fd, level, option, value, length) : -ENOTSOCK;
 
 	return r == -ENOTSOCK ? NEXT(getsockopt)(fd, level, option, value, length) : answer(r);
 }
 
 EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
 {
-	int r = library_setsockopt(fd, level, option, value, length);
+	int r = value ? library_setsockopt(fd, level, option, value, length) : -ENOTSOCK;
 
 	return r == -ENOTSOCK ? NEXT(setsockopt)(fd, level, option, value, length) : answer(r);
 }

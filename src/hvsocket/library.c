@@ -251,14 +251,23 @@ int library_getpeername(int fd, struct sockaddr *name, socklen_t *length)
 	return 0;
 }
 
-void library_adopt(struct sockaddr *name, socklen_t room, socklen_t *length)
+void library_adopt(int fd, int (*get)(int fd, void *name, socklen_t *length), struct sockaddr *name,
+	socklen_t room, socklen_t *length)
 {
 	struct sockaddr_un un = {0};
+	socklen_t un_length = sizeof(un);
 	struct hv_address a;
+	GUID scope;
 
-	memcpy(&un, name, *length < room ? *length : room);
-	if (*length > room || !hv_address_decode(&un, *length, &a))
+	if (room < sizeof(name->sa_family) || name->sa_family != AF_UNIX ||
+		get(fd, &un, &un_length))
 		return;
+	if (!hv_address_decode(&un, un_length, &a)) {
+		un.sun_path[sizeof(un.sun_path) - 1] = 0;
+		if (!hv_place_name(un.sun_path, &scope, &a.service))
+			return;
+		a.vm = hv_loopback;
+	}
 	*length = room;
 	family_write(AF_HYPERV, &a, name, length);
 }

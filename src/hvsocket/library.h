@@ -24,8 +24,12 @@ struct sockaddr_un;
  */
 int library_accepted(int listener, int fd, const struct sockaddr_un *peer, socklen_t peer_length,
 	struct sockaddr *name, socklen_t *length);
-/* library_adopt - the kernel's name of a socket that another process may have made: is it ours, it
- * becomes one of AF_HYPERV. @room: bytes that the program has for it. */
-void library_adopt(struct sockaddr *name, socklen_t room, socklen_t *length);
+/*
+ * library_adopt - the kernel has told @name, in @room bytes, of a socket that another process may
+ * have made: systemd, or who starts programs for connections. Is it one of ours (@get, on @fd, says
+ * so in full), the program is told the name in AF_HYPERV.
+ */
+void library_adopt(int fd, int (*get)(int fd, void *name, socklen_t *length), struct sockaddr *name,
+	socklen_t room, socklen_t *length);
 
 #endif

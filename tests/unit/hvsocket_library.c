@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +24,8 @@
 
 #include <linux/vm_sockets.h>
 
+#include "hvsocket/listen.h"
+#include "hvsocket/places.h"
 #include "hvsocket_machine.h"
 
 #define SECOND 1000
@@ -614,6 +617,55 @@ static void others_are_left_alone(void **state)
 	close(pair[1]);
 }
 
+/*
+ * A program that was started for a connection, or by systemd with a socket to listen at, did not
+ * make the socket by the library.
+ */
+static void sockets_of_another_process(void **state)
+{
+	const GUID vm = {1, 2, 3, {4}}, service = {5};
+	const struct hv_address guest = {vm, service};
+	int l = syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0), s;
+	int c = syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0);
+	char place[PATH_MAX];
+	SOCKADDR_HV a;
+	socklen_t length = sizeof(a);
+
+	assert_int_equal(hv_listener_bind(l, &(struct hv_address){HV_GUID_ZERO, echo_service}), 0);
+	assert_int_equal(listen(l, 1), 0);
+	assert_int_equal(hv_address_bind(c, &guest), 0);
+	hv_place_listener(machine_base(), &HV_GUID_ZERO, &echo_service, place);
+	assert_int_equal(hv_place_connect(c, place), 0);
+	s = accept(l, (struct sockaddr *)&a, &length);
+	assert_true(s >= 0);
+	assert_int_equal(length, sizeof(a));
+	assert_is(&a, &vm, &service);
+	a = name_of(s, get_peer);
+	assert_is(&a, &vm, &service);
+	a = name_of(s, get_own);
+	assert_is(&a, &HV_GUID_LOOPBACK, &echo_service);
+	close(s);
+	close(c);
+	close(l);
+}
+
+static void missing_pointers(void **state)
+{
+	SOCKADDR_HV a;
+	socklen_t length = sizeof(a);
+	int s = hv_socket(0);
+
+	assert_int_equal(getsockname(s, (struct sockaddr *)&a, NULL), -1);
+	assert_int_equal(errno, EFAULT);
+	assert_int_equal(getsockname(s, NULL, &length), -1);
+	assert_int_equal(errno, EFAULT);
+	assert_int_equal(bind(s, NULL, sizeof(a)), -1);
+	assert_int_equal(errno, EFAULT);
+	assert_int_equal(getsockopt(s, SOL_SOCKET, SO_ERROR, NULL, &length), -1);
+	assert_int_equal(setsockopt(s, SOL_SOCKET, SO_DEBUG, NULL, 4), -1);
+	close(s);
+}
+
 /* ---- Threads --------------------------------------------------------------------------------- */
 
 #define N_THREADS 8
@@ -694,6 +746,8 @@ int main(void)
 		cmocka_unit_test(contexts_of_machines),
 		cmocka_unit_test(another_value_of_the_family),
 		cmocka_unit_test(others_are_left_alone),
+		cmocka_unit_test(sockets_of_another_process),
+		cmocka_unit_test(missing_pointers),
 		cmocka_unit_test(many_threads),
 	};
 
