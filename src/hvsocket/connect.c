@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,8 @@
 #include "hvsocket/system.h"
 
 /* What a machine has beyond the timeout, which it keeps itself, before it counts as hung: ms. */
-#define GRACE 1000
+#define GRACE	  1000
+#define LOOKS_MAX 10000 /* at a socket that is being closed */
 
 /* ---- The line ------------------------------------------------------------------------------- */
 
@@ -182,22 +184,25 @@ static int read_refusal(int fd)
 int hv_connect_end(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLOUT};
-	int n = poll(&p, 1, 0), err = 0, unread;
+	int n = poll(&p, 1, 0), err = 0, unread, looks = 0;
 	socklen_t length = sizeof(err);
 
 	if (n <= 0)
 		return n < 0 ? -errno : -EINPROGRESS;
 	/*
 	 * Closing hangs up first, then resets if something is unread, then drops that. One who
-	 * looks in between waits for the last.
+	 * looks in between waits for the last; not for ever, since what is unread may be the
+	 * program's own, sent on a connection that stood and was shut down.
 	 */
 	do {
 		if (ioctl(fd, SIOCOUTQ, &unread))
 			return -errno;
+		if (unread)
+			sched_yield();
 		n = sys_getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &length);
 		if (n)
 			return n;
-	} while (!err && unread && (p.revents & POLLHUP));
+	} while (!err && unread && (p.revents & POLLHUP) && ++looks < LOOKS_MAX);
 	return err == ECONNRESET ? read_refusal(fd) : -err;
 }
 
