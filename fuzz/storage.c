@@ -86,6 +86,7 @@ static void begin(void)
 	world.unit = scsi_disk_create(world.disk, NULL);
 	world.drive = scsi_dvd_create(world.disk);
 	world.guest = guest_create();
+	world.guest->may_miss = true;
 	world.sent = world.waiting = 0;
 	memset(world.sizes, 0, sizeof(world.sizes));
 	assert_int_equal(storage_create(world.guest->bus, &config, &world.storage), 0);
