@@ -3,14 +3,13 @@
  * size.
  */
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "disk/nbd.h"
+#include "memory_disk.h"
 
 #define DISK_SIZE (1u << 20)
 #define MAX_INPUT (64u << 10) /* a socket takes so much without a reader */
@@ -29,21 +28,6 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-static struct nbd_export open_export(void)
-{
-	const struct disk_open_options options = {
-		.flags = DISK_OPEN_WRITE, .format = DISK_FORMAT_RAW};
-	struct nbd_export x = {.engine = disk_engine_create(NULL), .name = "name"};
-	int fd = memfd_create("fuzz", MFD_CLOEXEC);
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (fd < 0 || ftruncate(fd, DISK_SIZE) || !x.engine ||
-		disk_open(x.engine, path, &options, &x.disk, NULL))
-		abort();
-	return x;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct nbd_export x;
@@ -52,8 +36,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char answers[65536];
 	int pair[2];
 
-	if (!x.disk)
-		x = open_export();
+	if (!x.disk) {
+		x = (struct nbd_export){.engine = disk_engine_create(NULL), .name = "name"};
+		x.disk = memory_disk(x.engine, memory_file(DISK_SIZE), DISK_OPEN_WRITE);
+	}
 	if (!size || size > MAX_INPUT)
 		return 0;
 	x.read_only = data[0] & 1;

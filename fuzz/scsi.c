@@ -11,16 +11,13 @@
  */
 #define _GNU_SOURCE
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "disk/scsi.h"
 #include "disk/scsi_protocol.h"
+#include "memory_disk.h"
 
 #define SIZE	   (1u << 20) /* bytes of the disk and of the DVD */
 #define OPERATIONS 64u
@@ -48,39 +45,11 @@ struct command {
 static struct {
 	struct disk_engine *engine;
 	struct disk_queue *queue;
-	int fd;
 	struct disk *disk, *image;
 	struct scsi_unit *unit, *drive;
 	struct command commands[OPERATIONS];
 	unsigned n, waiting;
 } world;
-
-static int open_file(void *ctx, const char *path, int flags)
-{
-	char name[64];
-	int fd;
-
-	if (strcmp(path, "fuzz") != 0)
-		return -ENOENT; /* a change tracking file */
-	snprintf(name, sizeof(name), "/proc/self/fd/%d", world.fd);
-	fd = open(name, flags);
-	return fd < 0 ? -errno : fd;
-}
-
-static struct disk *open_disk(unsigned flags)
-{
-	struct disk_open_options options = {.flags = flags | DISK_OPEN_SHARED,
-		.format = DISK_FORMAT_RAW,
-		.open_file = open_file};
-	struct disk_problem problem = {0};
-	struct disk *d;
-
-	if (disk_open(world.engine, "fuzz", &options, &d, &problem)) {
-		fprintf(stderr, "%s\n", problem.text);
-		abort();
-	}
-	return d;
-}
 
 /* ---- Commands ------------------------------------------------------------------------------- */
 
@@ -208,15 +177,16 @@ static void act(const struct operation *o)
 static void begin(void)
 {
 	struct disk_problem problem = {0};
+	int fd;
 
 	if (!world.engine) {
 		world.engine = disk_engine_create(NULL);
 		world.queue = disk_queue_create(world.engine, 8);
-		world.fd = memfd_create("fuzz", MFD_CLOEXEC);
-		if (!world.queue || world.fd < 0 || ftruncate(world.fd, SIZE))
+		fd = memory_file(SIZE);
+		if (!world.queue)
 			abort();
-		world.disk = open_disk(DISK_OPEN_WRITE);
-		world.image = open_disk(0);
+		world.disk = memory_disk(world.engine, fd, DISK_OPEN_WRITE | DISK_OPEN_SHARED);
+		world.image = memory_disk(world.engine, fd, DISK_OPEN_SHARED);
 	}
 	if (disk_resize(world.disk, SIZE, true, &problem) || disk_unmap(world.disk, 0, SIZE))
 		abort();

@@ -9,16 +9,14 @@
  * the channel ends for it; the end waits for what is under way.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "disk/scsi.h"
+#include "memory_disk.h"
 #include "vmbus/bus.h"
 #include "vmbus_guest.h"
 #include "vsp/storage.h"
@@ -39,7 +37,6 @@ struct operation {
 
 static struct {
 	struct disk_engine *engine;
-	int fd;
 	struct disk *disk;
 	struct scsi_unit *unit, *drive;
 	struct storage *storage;
@@ -50,38 +47,15 @@ static struct {
 	unsigned sent, waiting;
 } world;
 
-static int open_file(void *ctx, const char *path, int flags)
-{
-	char name[64];
-	int fd;
-
-	if (strcmp(path, "fuzz") != 0)
-		return -ENOENT; /* a change tracking file */
-	snprintf(name, sizeof(name), "/proc/self/fd/%d", world.fd);
-	fd = open(name, flags);
-	return fd < 0 ? -errno : fd;
-}
-
-static void make_disk(void)
-{
-	struct disk_open_options options = {
-		.flags = DISK_OPEN_WRITE, .format = DISK_FORMAT_RAW, .open_file = open_file};
-	struct disk_problem problem;
-
-	world.engine = disk_engine_create(NULL);
-	world.fd = memfd_create("fuzz", MFD_CLOEXEC);
-	if (!world.engine || ftruncate(world.fd, SIZE) ||
-		disk_open(world.engine, "fuzz", &options, &world.disk, &problem))
-		abort();
-}
-
 static void begin(void)
 {
 	struct storage_config config = {.name = "fuzz", .sub_channels = 3};
 	struct vmbus_offer_channel offer;
 
-	if (!world.engine)
-		make_disk();
+	if (!world.engine) {
+		world.engine = disk_engine_create(NULL);
+		world.disk = memory_disk(world.engine, memory_file(SIZE), DISK_OPEN_WRITE);
+	}
 	config.engine = world.engine;
 	world.unit = scsi_disk_create(world.disk, NULL);
 	world.drive = scsi_dvd_create(world.disk);

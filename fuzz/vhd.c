@@ -5,7 +5,6 @@
  * Promises that are tested: no crash, nothing read or written outside the file (by the sanitizers
  * and the file's own length), and nothing written to a file that was opened read-only.
  */
-#define _GNU_SOURCE
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
