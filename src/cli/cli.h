@@ -20,6 +20,7 @@ int cli_guest(int argc, char **argv);
 int cli_list(int argc, char **argv);
 int cli_enter(int argc, char **argv);
 int cli_exec(int argc, char **argv);
+int cli_host_key(int argc, char **argv);
 
 /* What a command understands on its command line. */
 struct cli_syntax {

@@ -26,6 +26,7 @@ static const struct cli_command commands[] = {
 	{"enter", "a login shell in a guest", cli_enter},
 	{"exec", "run a command in a guest", cli_exec},
 	{"service", "say which services of this host guests may reach", cli_service},
+	{"host-key", "show the key by which guests know this host", cli_host_key},
 	{"--version", "which version this is", show_version},
 	{0},
 };

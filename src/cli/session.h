@@ -66,11 +66,11 @@ void session_close(struct session *s);
 /* session_connect.c: a stream to the agent; -1: said why there is none. */
 int session_connect(const char *vm);
 /*
- * session_own_key - the key that guests know this host by: in the file @path, or the user's own
- * (NULL), which is made at first use. False: there is none; said why, unless it just cannot be
- * made.
+ * session_own_key (host_key.c) - the key that guests know this host by: in the file @path, or the
+ * user's own (NULL), made at first use. Unless it is @needed, there may be none, where it cannot be
+ * made: only a guest that asks for it minds. Returns 0, or a negative errno after an error message.
  */
-bool session_own_key(struct session_key *key, const char *path);
+int session_own_key(struct session_key *key, const char *path, bool needed);
 /* session_login.c: the conversation up to ACCEPTED, and from START to STARTED. */
 bool session_log_in(struct session *s, const char *user);
 bool session_await_start(struct session *s);

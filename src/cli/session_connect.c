@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -117,46 +116,6 @@ int session_connect(const char *vm)
 	return -1;
 }
 
-/* ---- The key of this host ---------------------------------------------------------------------
- */
-
-/* Root's is the host's; others have one of their own. NULL: there is no place for it. */
-static char *own_key_path(void)
-{
-	const char *home = getenv("HOME"), *config = getenv("XDG_CONFIG_HOME");
-	char *directory = NULL, *path = NULL;
-	int n;
-
-	if (geteuid() == 0)
-		n = asprintf(&directory, "/etc/partita");
-	else if (config && config[0])
-		n = asprintf(&directory, "%s/partita", config);
-	else
-		n = home ? asprintf(&directory, "%s/.config/partita", home) : -1;
-	if (n < 0)
-		return NULL;
-	mkdir(directory, geteuid() == 0 ? 0755 : 0700);
-	if (asprintf(&path, "%s/host.key", directory) < 0)
-		path = NULL;
-	free(directory);
-	return path;
-}
-
-bool session_own_key(struct session_key *key, const char *path)
-{
-	char *own = path ? NULL : own_key_path();
-	int err = path || own ? session_key_open(key, path ? path : own) : -ENOENT;
-
-	/* Without one of his own, only a guest that asks for it refuses him. */
-	if (err && (path || err == -EPERM || err == -EINVAL))
-		log_error("%s: %s", path ? path : own,
-			err == -EPERM	 ? "is not yours alone: chown and chmod 600 it"
-			: err == -EINVAL ? "has no Ed25519 key"
-					 : strerror(-err));
-	free(own);
-	return !err;
-}
-
 /* ---- The session ------------------------------------------------------------------------------
  */
 
@@ -176,15 +135,16 @@ static bool open_answers(struct session *s, const char *file)
 static bool start_relay(struct session *s, const struct session_wish *w)
 {
 	struct session_key key = {0};
-	const struct relay_options options = {
-		.key = session_own_key(&key, w->host_key) ? &key : NULL,
+	struct relay_options options = {
 		.known = &w->agent_key,
 		.n_known = w->agent_key[0] ? 1 : 0,
 	};
-	int wire, err = 0;
+	int wire, err = session_own_key(&key, w->host_key, w->host_key);
 
-	if (w->host_key && !options.key)
+	if (err)
 		return false;
+	if (key.key)
+		options.key = &key;
 	wire = session_connect(w->vm);
 	if (wire >= 0) {
 		err = relay_start(&options, wire, &s->packets, &s->relay);
