@@ -108,7 +108,7 @@ static void delay_failure(uint64_t since)
 /* One LOGIN. Returns 1: accepted; 0: he may try again; -1: it is over. */
 static int try_login(struct login *l, bool last)
 {
-	char user[SESSION_USER_MAX + 1];
+	char user[SESSION_USER_MAX + 1], text[SESSION_TEXT_MAX];
 	const char *reason;
 	enum login_outcome o;
 
@@ -132,7 +132,8 @@ static int try_login(struct login *l, bool last)
 	case LOGIN_BARRED:
 		syslog(LOG_NOTICE, "refused %s from %s: %s", user, l->c->peer, reason);
 		delay_failure(l->pam.answered);
-		refuse(l, SESSION_REFUSED_ACCOUNT, reason);
+		snprintf(text, sizeof(text), "his account may not be used: %s", reason);
+		refuse(l, SESSION_REFUSED_ACCOUNT, text);
 		return -1;
 	case LOGIN_FAILED:
 		syslog(LOG_ERR, "PAM cannot be used: %s", reason);
