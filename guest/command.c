@@ -107,6 +107,7 @@ static void execute(const struct command *c)
 	if (start.kind == SESSION_SEND || start.kind == SESSION_RECEIVE) {
 		/* It hears of the host's end through its pipe, and tidies up. */
 		signal(SIGHUP, SIG_IGN);
+		signal(SIGPIPE, SIG_IGN);
 		_exit(start.kind == SESSION_SEND
 				? transfer_send(&transfer, strings, start.flags & SESSION_RECURSIVE,
 					  STDOUT_FILENO)
