@@ -55,8 +55,7 @@ static const char help[] =
 	"\n"
 	"The host reaches it at vsock port 825. A socket that systemd gives is used instead.\n";
 
-/* ---- Connections ------------------------------------------------------------------------------
- */
+/* ---- Connections ----------------------------------------------------------------------------- */
 
 /* Who is at the other end, for the log. False: somebody who is not the host. */
 static bool identify(int fd, char *name, size_t size)
@@ -189,8 +188,7 @@ static int serve_all(struct agent *a)
 	}
 }
 
-/* ---- Starting ---------------------------------------------------------------------------------
- */
+/* ---- Starting -------------------------------------------------------------------------------- */
 
 /* systemd's socket, if there is one for us. */
 static int passed_socket(void)

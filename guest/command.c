@@ -34,8 +34,7 @@ struct running {
 	struct session_exit exit;
 };
 
-/* ---- Starting it ------------------------------------------------------------------------------
- */
+/* ---- Starting it ----------------------------------------------------------------------------- */
 
 /* What its standard descriptors are: with a terminal that, else a pipe for each. */
 struct ends {
@@ -188,8 +187,7 @@ static int start_command(struct running *r)
 	return attach_streams(r, &ends);
 }
 
-/* ---- While it runs ----------------------------------------------------------------------------
- */
+/* ---- While it runs --------------------------------------------------------------------------- */
 
 static int send_signal(const struct running *r, unsigned number)
 {

@@ -68,8 +68,7 @@ static void refuse(struct login *l, enum session_refusal why, const char *text)
 	session_send_text(l->packets, SESSION_REFUSED, why, text);
 }
 
-/* ---- Which version ----------------------------------------------------------------------------
- */
+/* ---- Which version --------------------------------------------------------------------------- */
 
 static bool negotiate(struct login *l)
 {
@@ -92,8 +91,7 @@ static bool negotiate(struct login *l)
 	return session_send(l->packets, SESSION_HELLO, 0, &hello, sizeof(hello), 0) == 0;
 }
 
-/* ---- Who it is --------------------------------------------------------------------------------
- */
+/* ---- Who it is ------------------------------------------------------------------------------- */
 
 /* Until the next multiple of FAILURE_STEP after @since. */
 static void delay_failure(uint64_t since)
@@ -154,8 +152,7 @@ static bool log_in(struct login *l)
 	return result > 0;
 }
 
-/* ---- The session ------------------------------------------------------------------------------
- */
+/* ---- The session ----------------------------------------------------------------------------- */
 
 /* A terminal of the user's. */
 static int open_terminal(struct login *l, const struct session_window_size *size)

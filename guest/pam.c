@@ -21,8 +21,7 @@
 
 #define SERVICE "partita"
 
-/* ---- The conversation -------------------------------------------------------------------------
- */
+/* ---- The conversation ------------------------------------------------------------------------ */
 
 /* What the user typed, which the caller frees; NULL: the host does not answer. */
 static char *ask(struct login_pam *p, bool shown, const char *prompt)
@@ -90,8 +89,7 @@ static void no_delay(int result, unsigned microseconds, void *ctx)
 {
 }
 
-/* ---- The steps --------------------------------------------------------------------------------
- */
+/* ---- The steps ------------------------------------------------------------------------------- */
 
 static enum login_outcome outcome(const struct login_pam *p, int result, enum login_outcome refused)
 {

@@ -73,8 +73,7 @@ static const struct cli_syntax syntax = {
 	.take = take_option,
 };
 
-/* ---- Progress ---------------------------------------------------------------------------------
- */
+/* ---- Progress -------------------------------------------------------------------------------- */
 
 struct shown {
 	uint64_t last; /* when: CLOCK_MONOTONIC */
@@ -101,8 +100,7 @@ static void show_progress(void *ctx, const char *name, uint64_t done, uint64_t s
 		size ? (unsigned)((done < size ? done : size) * 100.0 / size) : 100);
 }
 
-/* ---- This side's half -------------------------------------------------------------------------
- */
+/* ---- This side's half ------------------------------------------------------------------------ */
 
 struct half {
 	const struct wish *wish;
@@ -178,8 +176,7 @@ static int copy(struct session *s, const struct half *h, const char *remote)
 	return status ? status : half_status ? CLI_FAILURE : 0;
 }
 
-/* ---- What is copied where ---------------------------------------------------------------------
- */
+/* ---- What is copied where -------------------------------------------------------------------- */
 
 /*
  * "VM:PATH", cut in two: returns PATH. NULL: it is a file of this host. A name with a slash before

@@ -69,8 +69,7 @@ static int run(struct wish *w, enum session_kind kind, char *const *command)
 	return status;
 }
 
-/* ---- exec -------------------------------------------------------------------------------------
- */
+/* ---- exec ------------------------------------------------------------------------------------ */
 
 static const char exec_help[] =
 	"Usage: partita exec VM [OPTION]... -- COMMAND [ARGUMENT]...\n"
@@ -110,8 +109,7 @@ int cli_exec(int argc, char **argv)
 	return run(&w, SESSION_COMMAND, argv + optind + 1);
 }
 
-/* ---- enter ------------------------------------------------------------------------------------
- */
+/* ---- enter ----------------------------------------------------------------------------------- */
 
 static const char enter_help[] =
 	"Usage: partita enter VM [OPTION]...\n"

@@ -32,13 +32,13 @@ enum {
 	OPT_AGENT_KEY,
 	OPT_HOST_KEY
 };
+/* clang-format off */
 #define SESSION_OPTIONS                                                                            \
 	{"user", required_argument, NULL, OPT_USER},                                               \
-		{"password-file", required_argument, NULL, OPT_PASSWORD_FILE},                     \
-		{"agent-key", required_argument, NULL, OPT_AGENT_KEY},                             \
-	{                                                                                          \
-		"host-key", required_argument, NULL, OPT_HOST_KEY                                  \
-	}
+	{"password-file", required_argument, NULL, OPT_PASSWORD_FILE},                             \
+	{"agent-key", required_argument, NULL, OPT_AGENT_KEY},                                     \
+	{"host-key", required_argument, NULL, OPT_HOST_KEY}
+/* clang-format on */
 #define SESSION_OPTIONS_HELP                                                                       \
 	"  --user NAME           of the guest's users; by default the one you are here\n"          \
 	"  --password-file FILE  what to answer when the guest asks, a line each; - is standard "  \
@@ -53,6 +53,11 @@ struct session {
 	pid_t relay;
 	int answers; /* the password file, -1: ask at the terminal */
 	int status;  /* what to exit with when it went wrong */
+	/*
+	 * From START on signals are read from a descriptor, -1: not yet. One that comes before
+	 * STARTED is kept, for the command may run already; another ends the wait.
+	 */
+	int signals, early_signal;
 	struct session_message m;
 };
 

@@ -50,8 +50,7 @@ bool session_take_option(struct session_wish *w, int code, const char *value)
 	}
 }
 
-/* ---- The connection ---------------------------------------------------------------------------
- */
+/* ---- The connection -------------------------------------------------------------------------- */
 
 /* A socket on this host behind which an agent listens: "unix:PATH". */
 static int connect_unix(const char *path)
@@ -116,8 +115,7 @@ int session_connect(const char *vm)
 	return -1;
 }
 
-/* ---- The session ------------------------------------------------------------------------------
- */
+/* ---- The session ----------------------------------------------------------------------------- */
 
 static bool open_answers(struct session *s, const char *file)
 {
@@ -161,7 +159,7 @@ bool session_open(struct session *s, const struct session_wish *w)
 	const char *user = w->user;
 
 	s->vm = w->vm;
-	s->packets = -1;
+	s->packets = s->signals = -1;
 	s->status = SESSION_STATUS_LOST;
 	if (!user) {
 		me = getpwuid(getuid());

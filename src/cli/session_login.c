@@ -4,17 +4,41 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "cli/session.h"
 
+/* A signal that came while there is no message. */
+static void take_signal(struct session *s)
+{
+	struct signalfd_siginfo info;
+	sigset_t one;
+
+	if (read(s->signals, &info, sizeof(info)) != sizeof(info) || info.ssi_signo == SIGWINCH ||
+		info.ssi_signo == SIGCONT)
+		return;
+	if (s->early_signal) {
+		sigemptyset(&one);
+		sigaddset(&one, (int)info.ssi_signo);
+		sigprocmask(SIG_UNBLOCK, &one, NULL);
+		raise((int)info.ssi_signo);
+	}
+	s->early_signal = (int)info.ssi_signo;
+}
+
 bool session_receive_reply(struct session *s)
 {
+	struct pollfd fds[] = {{s->packets, POLLIN, 0}, {s->signals, POLLIN, 0}};
+
+	while (s->signals >= 0 && (poll(fds, 2, -1) < 0 || !fds[0].revents))
+		take_signal(s);
 	int got = session_receive(s->packets, &s->m, SESSION_FROM_AGENT | SESSION_FROM_RELAY, 0);
 
 	if (got > 0 && s->m.header.type != SESSION_LOST)
@@ -28,8 +52,7 @@ bool session_receive_reply(struct session *s)
 	return false;
 }
 
-/* ---- Answers ----------------------------------------------------------------------------------
- */
+/* ---- Answers --------------------------------------------------------------------------------- */
 
 /* A line of a file, without its end; a byte at a time, for what follows is somebody else's. */
 static bool read_line(int fd, char *line, size_t size)
@@ -118,8 +141,7 @@ static bool answer(struct session *s)
 	return ok;
 }
 
-/* ---- The steps --------------------------------------------------------------------------------
- */
+/* ---- The steps ------------------------------------------------------------------------------- */
 
 static void show_note(struct session *s)
 {

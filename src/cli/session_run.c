@@ -24,7 +24,6 @@ struct run {
 	struct session *s;
 	const struct session_work *work;
 	struct streams streams;
-	int signals;
 	sigset_t before;
 	bool resize_due;
 	int signal_due; /* to be forwarded; 0: none */
@@ -33,8 +32,7 @@ struct run {
 	bool line_begins, tilde; /* the escape: what was typed last */
 };
 
-/* ---- The escape -------------------------------------------------------------------------------
- */
+/* ---- The escape ------------------------------------------------------------------------------ */
 
 static const char escapes[] = "\r\n~.  hang up\r\n~~  send one ~\r\n~?  these\r\n";
 
@@ -67,8 +65,7 @@ static bool look_for_escape(void *ctx, const uint8_t *in, size_t n, uint8_t *out
 	return true;
 }
 
-/* ---- Setting up -------------------------------------------------------------------------------
- */
+/* ---- Setting up ------------------------------------------------------------------------------ */
 
 /* TERM and the others, each with its end, behind what is fixed. */
 static bool send_start(struct session *s, const struct session_work *work)
@@ -106,7 +103,7 @@ static void take_signals(struct run *r)
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		sigaddset(&set, signals[i]);
 	sigprocmask(SIG_BLOCK, &set, &r->before);
-	r->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	r->s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 /*
@@ -139,7 +136,6 @@ static int attach(struct run *r)
 	const struct session_work *work = r->work;
 	int err;
 
-	streams_init(&r->streams, r->s->packets);
 	streams_source(&r->streams, SESSION_STDIN, or_nothing(work->in));
 	if (work->interactive) {
 		r->line_begins = true;
@@ -152,15 +148,14 @@ static int attach(struct run *r)
 	return err;
 }
 
-/* ---- While it runs ----------------------------------------------------------------------------
- */
+/* ---- While it runs --------------------------------------------------------------------------- */
 
 /* What the signals that came mean. False: hang up. */
 static bool take_signal(struct run *r)
 {
 	struct signalfd_siginfo info;
 
-	while (read(r->signals, &info, sizeof(info)) == sizeof(info)) {
+	while (read(r->s->signals, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGWINCH)
 			r->resize_due = r->work->start.flags & SESSION_TERMINAL;
 		else if (info.ssi_signo == SIGCONT)
@@ -231,7 +226,7 @@ static void serve(struct run *r)
 
 	for (;;) {
 		streams_poll(&r->streams, fds);
-		fds[STREAMS_POLL] = (struct pollfd){.fd = r->signals, .events = POLLIN};
+		fds[STREAMS_POLL] = (struct pollfd){.fd = r->s->signals, .events = POLLIN};
 		if (poll(fds, STREAMS_POLL + 1, -1) < 0 && errno != EINTR)
 			return;
 		if (fds[STREAMS_POLL].revents && !take_signal(r))
@@ -251,17 +246,20 @@ int session_run(struct session *s, const struct session_work *work)
 {
 	struct run r = {.s = s, .work = work, .status = SESSION_STATUS_LOST};
 
-	if (!send_start(s, work))
-		return s->status;
+	streams_init(&r.streams, s->packets);
 	take_signals(&r);
-	if (attach(&r) == 0 && r.signals >= 0) {
+	if (!send_start(s, work)) {
+		r.status = s->status;
+	} else if (attach(&r) == 0 && (work->forward || !s->early_signal)) {
+		r.signal_due = s->early_signal;
 		if (work->interactive)
 			terminal_raw(true);
 		serve(&r);
 		terminal_restore();
 	}
 	streams_free(&r.streams);
-	close(r.signals);
+	close(s->signals);
+	s->signals = -1;
 	sigprocmask(SIG_SETMASK, &r.before, NULL);
 	return r.status;
 }

@@ -40,8 +40,7 @@ struct relay {
 	size_t n_out;
 };
 
-/* ---- The end ----------------------------------------------------------------------------------
- */
+/* ---- The end --------------------------------------------------------------------------------- */
 
 static void lost(struct relay *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void lost(struct relay *r, const char *format, ...)
@@ -74,8 +73,7 @@ static void explain(struct relay *r)
 		lost(r, "no TLS connection: %s", text ? text : "unknown error");
 }
 
-/* ---- TLS --------------------------------------------------------------------------------------
- */
+/* ---- TLS ------------------------------------------------------------------------------------- */
 
 /*
  * Trust is in the key alone, so the chain is not looked at. That the peer has the key, TLS itself
@@ -178,8 +176,7 @@ static bool shake_hands(struct relay *r)
 	}
 }
 
-/* ---- Messages ---------------------------------------------------------------------------------
- */
+/* ---- Messages -------------------------------------------------------------------------------- */
 
 /* Passes on what whole messages there are. False: the peer does not keep to the protocol. */
 static bool pass_in(struct relay *r)

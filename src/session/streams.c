@@ -75,8 +75,7 @@ int streams_sink(struct streams *s, enum session_stream which, int fd)
 	return 0;
 }
 
-/* ---- Messages ---------------------------------------------------------------------------------
- */
+/* ---- Messages -------------------------------------------------------------------------------- */
 
 /* 1: sent; 0: the socket is full; -EPIPE. */
 static int put(
@@ -152,8 +151,7 @@ int streams_take(struct streams *s, const struct session_message *m)
 	}
 }
 
-/* ---- Descriptors ------------------------------------------------------------------------------
- */
+/* ---- Descriptors ----------------------------------------------------------------------------- */
 
 static bool source_wants(const struct streams *s, const struct stream *t)
 {
@@ -308,8 +306,7 @@ int streams_move(struct streams *s, const struct pollfd *fds)
 	return err;
 }
 
-/* ---- The end ----------------------------------------------------------------------------------
- */
+/* ---- The end --------------------------------------------------------------------------------- */
 
 void streams_drain(struct streams *s)
 {

@@ -46,8 +46,7 @@ static bool nonsense(struct receiver *r)
 	return false;
 }
 
-/* ---- What comes -------------------------------------------------------------------------------
- */
+/* ---- What comes ------------------------------------------------------------------------------ */
 
 static bool get(struct receiver *r, void *bytes, size_t n)
 {
@@ -132,8 +131,7 @@ static bool get_contents(
 	}
 }
 
-/* ---- What becomes of it -----------------------------------------------------------------------
- */
+/* ---- What becomes of it ---------------------------------------------------------------------- */
 
 static bool set_status(struct receiver *r, int fd, const struct transfer_entry *e, const char *name)
 {
@@ -238,8 +236,7 @@ static bool receive_members(struct receiver *r)
 	return ok;
 }
 
-/* ---- Where it goes ----------------------------------------------------------------------------
- */
+/* ---- Where it goes --------------------------------------------------------------------------- */
 
 /* Opens the directory, and finds the name that it will have in there. */
 static bool find_place(struct receiver *r, const char *own_name)
