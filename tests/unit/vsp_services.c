@@ -288,6 +288,7 @@ static const struct damage {
 
 static void test_nonsense(void **state)
 {
+	static const uint8_t much[sizeof(struct message) + 8];
 	struct message m;
 
 	offer(SHUTDOWN);
@@ -315,8 +316,8 @@ static void test_nonsense(void **state)
 			await_stage(IC_READY);
 			answer(&m, IC_OK);
 		} else {
-			assert_true(guest_send(&f->c, VMBUS_PACKET_INBAND, 0, 0, NULL, 0, &m,
-				i ? sizeof(m) + 8 : 0));
+			assert_true(guest_send(&f->c, VMBUS_PACKET_INBAND, 0, 0, NULL, 0, much,
+				i ? sizeof(much) : 0));
 		}
 		await_stage(IC_CLOSED);
 		guest_close(&f->c);
