@@ -128,13 +128,16 @@ static int freeze_answered(struct ic_request *ic)
 static void take_step(struct freeze_job *j, enum ic_vss_operation step)
 {
 	struct vss *vss = j->job.services->vss; /* NULL: disabled meanwhile */
+	int err;
 
 	j->step = step;
 	j->request.ic = (struct ic_request){
 		.deadline = loop_now() + SERVICE_PATIENCE_NS, .done = freeze_answered};
-	j->err = vss ? vss_submit(vss, &j->request, step) : -ENOTCONN;
-	if (j->err)
-		service_job_done(&j->job);
+	err = vss ? vss_submit(vss, &j->request, step) : -ENOTCONN;
+	if (!err)
+		return; /* the job is the provider's, and may have been answered */
+	j->err = err;
+	service_job_done(&j->job);
 }
 
 static void frozen(struct freeze_job *j)
