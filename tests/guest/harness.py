@@ -22,8 +22,8 @@ HERE = Path(__file__).resolve().parent
 TAIL_LINES = 30
 
 # What the test guests' root has beside Debian's essential packages.
-ROOT_PACKAGES = ("e2fsprogs", "fio", "hyperv-daemons", "kexec-tools", "lsscsi", "mount", "sg3-utils", "util-linux",
-                 "xfsprogs")
+ROOT_PACKAGES = ("e2fsprogs", "fio", "hyperv-daemons", "kexec-tools", "lsscsi", "mount", "ncat",
+                 "sg3-utils", "socat", "util-linux", "xfsprogs")
 
 # All deadlines, which are those of a machine with nothing else to do, are multiplied by this: a machine
 # that builds and tests other things beside takes several times as long, and no test passes sooner for

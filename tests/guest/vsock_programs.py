@@ -1,24 +1,50 @@
 """Programs of the host and a guest: written with the names of the SDK and linked to libhvsocket, and
 Debian's socat and ncat with libhvsocket preloaded."""
 
+import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
-EVERYBODY = "00000000-0000-0000-0000-000000000000"
+from harness import test
+from services import Guest
+from storage import start_root
+
 NOBODY = "11111111-2222-3333-4444-555555555555"
 DEADLINE = 60
+
+SERVER = """
+socat VSOCK-LISTEN:5000,fork,backlog=64 PIPE &
+exec bash -c 'echo STEP up; while read -r line; do eval "$line"; done'
+"""
 
 
 def service_of(port):
     return f"{port:08x}-facb-11e6-bd58-64006a7986d3"
 
 
-class Programs:
-    def __init__(self, context, guest):
-        self.context, self.guest = context, guest
+class Programs(Guest):
+    """A guest with an echo server, and programs of the host. Sockets and registry are the test's."""
+
+    def __init__(self, context):
+        self.context = context
         self.build = Path(context.partita).resolve().parent
-        self.vm, self.cid = guest.listed()[0]["id"], str(guest.listed()[0]["cid"])
+        os.environ["PARTITA_RUN_DIR"] = str(context.folder / "run")
+        os.environ["PARTITA_SERVICES"] = str(context.folder / "services.json")
+        self.session = start_root(context, SERVER, modules=("vsock", "hv_sock"))
+        self.session.expect("^STEP up", 120)
+        self.marks = 0
+        machine, = json.loads(context.tool("list", "--json"))
+        self.vm, self.cid = machine["id"], str(machine["cid"])
+        self.await_server()
+
+    def await_server(self):
+        until = time.monotonic() + DEADLINE
+        command = [self.sample("echo_client"), self.vm, service_of(5000), "1"]
+        while subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                             check=False).returncode:
+            self.context.check(time.monotonic() < until, "the guest does not listen")
 
     def sample(self, name):
         return str(self.build / "tests/sockets" / name)
@@ -55,28 +81,29 @@ def to_the_guest(programs):
 
 
 def from_the_guest(programs):
-    check, guest = programs.context.check, programs.guest
+    check = programs.context.check
     programs.context.tool("service", "register", "vsock:7100", "--name", "echo")
     server = subprocess.Popen([programs.sample("echo_server"), service_of(7100), programs.vm],
                               stdout=subprocess.PIPE)
     try:
         check(server.stdout.readline() == b"ready\n", "the server did not start")
-        guest.inside("head -c 300000 /dev/urandom >/tmp/data")
-        same = guest.inside("socat -t 20 - VSOCK-CONNECT:2:7100 </tmp/data | cmp - /tmp/data"
-                            " && echo same")
+        programs.inside("head -c 300000 /dev/urandom >/tmp/data")
+        same = programs.inside("socat -t 20 - VSOCK-CONNECT:2:7100 </tmp/data | cmp - /tmp/data"
+                               " && echo same")
         check(same == "same", f"socat had other data back: {same}")
         caller = server.stdout.readline().decode().strip()
         check(caller == programs.vm, f"the server accepted {caller}")
         # Live: the next connection finds it disabled.
         programs.context.tool("service", "disable", "echo")
-        said = guest.inside("socat - VSOCK-CONNECT:2:7100 </dev/null 2>&1")
+        said = programs.inside("socat - VSOCK-CONNECT:2:7100 </dev/null 2>&1")
         check("timed out" in said, f"a disabled service answers: {said}")
     finally:
         server.kill()
         server.communicate()
 
 
-def programs(context, guest):
-    both = Programs(context, guest)
-    to_the_guest(both)
-    from_the_guest(both)
+@test("vsock: the SDK's names, socat and ncat on the host; socat in the guest")
+def both_ways(context):
+    programs = Programs(context)
+    to_the_guest(programs)
+    from_the_guest(programs)
