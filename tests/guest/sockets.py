@@ -1,0 +1,283 @@
+"""Hyper-V sockets between programs of the host and Debian's socat and ncat in a guest."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+from harness import Failure, test
+from services import Guest
+from storage import start_root
+
+MODULES = ("vsock", "hv_sock")
+EVERYBODY = "00000000-0000-0000-0000-000000000000"
+DEADLINE = 60  # seconds; only a test that fails waits so long
+
+SERVERS = """
+socat VSOCK-LISTEN:5000,fork,backlog=512 PIPE &
+ncat --vsock -l 5001 --keep-open --exec /bin/cat &
+socat -t 60 VSOCK-LISTEN:5002,fork,backlog=64 SYSTEM:sha256sum &
+socat -u OPEN:/dev/zero VSOCK-LISTEN:5004,fork &
+socat -t 200 VSOCK-LISTEN:5005,fork SYSTEM:'sleep $(cat /tmp/pause); sha256sum' &
+echo 0 >/tmp/pause
+exec bash -c 'echo STEP up; while read -r line; do eval "$line"; done'
+"""
+
+
+def service_of(port):
+    return f"{port:08x}-facb-11e6-bd58-64006a7986d3"
+
+
+class SocketGuest(Guest):
+    """A guest with servers, whose machine has places and a registry of its own."""
+
+    def __init__(self, context, *arguments):
+        self.context = context
+        self.name = context.folder.name
+        self.path = str(context.folder / "vsock")
+        self.run = context.folder / "run"
+        self.registry = context.folder / "services.json"
+        os.environ["PARTITA_RUN_DIR"] = str(self.run)
+        os.environ["PARTITA_SERVICES"] = str(self.registry)
+        self.register()
+        self.session = start_root(context, SERVERS, "--vsock", self.path, *arguments,
+                                  modules=MODULES)
+        self.session.expect("^STEP up", 120)
+        self.marks = 0
+        for port in 5000, 5001, 5002, 5004, 5005:
+            self.await_server(port)
+
+    def await_server(self, port):
+        until = time.monotonic() + DEADLINE
+        while not (s := self.connect(port)):
+            self.context.check(time.monotonic() < until, f"nobody listens at port {port}")
+        s.close()
+
+    def register(self, *services):
+        self.registry.write_text(json.dumps({"services": list(services)}))
+
+    def listed(self):
+        return json.loads(self.context.tool("list", "--json"))
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.session.process.pid}/fd"))
+
+    def settle(self, descriptors):
+        """Wait until the machine has no more descriptors than that."""
+        until = time.monotonic() + DEADLINE
+        while self.descriptors() > descriptors:
+            if time.monotonic() > until:
+                raise Failure(f"{self.descriptors()} descriptors are open, not {descriptors}")
+            time.sleep(0.1)
+
+    def connect(self, port):
+        """A connection in the hybrid form; None: there is none."""
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(DEADLINE)
+        s.connect(self.path)
+        s.sendall(b"CONNECT %d\n" % port)
+        line = b""
+        while not line.endswith(b"\n"):
+            byte = s.recv(1)
+            if not byte:
+                s.close()
+                return None
+            line += byte
+        self.context.check(re.fullmatch(rb"OK \d+\n", line), f"the answer is {line!r}")
+        return s
+
+    def listen(self, path):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(DEADLINE)
+        # The whole path may be longer than an address has room for.
+        folder = os.open(os.path.dirname(path), os.O_PATH)
+        s.bind(f"/proc/self/fd/{folder}/{os.path.basename(path)}")
+        os.close(folder)
+        s.listen(64)
+        return s
+
+
+def receive_all(s):
+    data = b""
+    while part := s.recv(1 << 16):
+        data += part
+    return data
+
+
+def exchange(s, data):
+    """Send it, end that direction, and return what comes back meanwhile and after."""
+    def send():
+        s.sendall(data)
+        s.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    answer = receive_all(s)
+    sender.join()
+    return answer
+
+
+def forms_of_connecting(context, guest):
+    data = os.urandom(1 << 20)
+    s = guest.connect(5000)
+    context.check(s and exchange(s, data) == data, "socat's echo is another")
+    s.close()
+    # ncat ends when its client has sent all, whatever its program has to say.
+    s = guest.connect(5001)
+    s.sendall(data[:20000])
+    echo = b""
+    while len(echo) < 20000 and (part := s.recv(20000)):
+        echo += part
+    context.check(echo == data[:20000], "ncat's echo is another")
+    s.close()
+    machine = guest.listed()[0]
+    context.check(machine["name"] == guest.name and machine["cid"] >= 3, f"list: {machine}")
+    context.check(machine["process"] == guest.session.process.pid, f"list: {machine}")
+    place = guest.run / "sockets" / machine["id"]
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(str(place))
+    s.sendall(b"HVCONNECT %s 1000 20000\n" % service_of(5000).encode() + bytes(1000))
+    context.check(exchange(s, data) == data, "the echo at the machine's socket is another")
+    s.close()
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(str(place))
+    s.sendall(b"HVCONNECT %s 0 20000\n" % service_of(6000).encode())
+    context.check(s.recv(64) == b"E111\n", "a port that nobody listens at is not refused")
+    s.close()
+    context.check(guest.connect(6000) is None, "nor in the hybrid form")
+
+
+def half_close(context, guest):
+    data = os.urandom(200000)
+    s = guest.connect(5002)
+    answer = exchange(s, data).split()[0].decode()
+    context.check(answer == hashlib.sha256(data).hexdigest(), "the guest did not get all")
+    s.close()
+
+
+def many_at_once(context, guest, count):
+    wrong = []
+
+    def one(i):
+        data = os.urandom(20000 + i)
+        try:
+            s = guest.connect(5000)
+            if exchange(s, data) != data:
+                wrong.append(f"{i}: another echo")
+            s.close()
+        except (OSError, AttributeError, Failure) as failure:
+            wrong.append(f"{i}: {failure!r}")
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    context.check(not wrong, f"{len(wrong)} of {count} failed: {wrong[:3]}")
+
+
+def one_after_the_other(context, guest, count):
+    for i in range(count):
+        s = guest.connect(5000)
+        context.check(s, f"connection {i} is refused")
+        s.close()
+
+
+def readers_that_stop(context, guest, seconds):
+    s = guest.connect(5004)
+    time.sleep(seconds)
+    total = 0
+    while total < 4 << 20:
+        part = s.recv(1 << 16)
+        context.check(part and not part.strip(b"\0"), "the stream broke while nobody read")
+        total += len(part)
+    s.close()
+    guest.inside(f"echo {seconds} >/tmp/pause")
+    data = os.urandom(2 << 20)
+    s = guest.connect(5005)
+    s.settimeout(seconds + DEADLINE)
+    answer = exchange(s, data).split()[0].decode()
+    context.check(answer == hashlib.sha256(data).hexdigest(), "the guest did not get all")
+    s.close()
+
+
+def guest_connects(context, guest):
+    guest.register({"id": "vsock:7000", "name": "listens", "enabled": True},
+                   {"id": "vsock:7001", "name": "starts", "enabled": True,
+                    "command": ["/bin/sh", "-c", "echo $PARTITA_VM_ID; cat"]},
+                   {"id": "vsock:7002", "name": "hybrid", "enabled": True},
+                   {"id": "vsock:7003", "name": "disabled", "enabled": False})
+    places = {7000: guest.run / "sockets/listen" / f"{EVERYBODY}.{service_of(7000)}",
+              7002: f"{guest.path}_7002", 7003: f"{guest.path}_7003",
+              7004: guest.run / "sockets/listen" / f"{EVERYBODY}.{service_of(7004)}"}
+    listeners = {port: guest.listen(path) for port, path in places.items()}
+    for port in 7000, 7002:
+        guest.inside(f"echo hello {port} | socat -t 20 - VSOCK-CONNECT:2:{port} >/tmp/answer &")
+        s, peer = listeners[port].accept()
+        s.settimeout(DEADLINE)
+        vm = guest.listed()[0]["id"]
+        context.check(peer.startswith(f"\0partita/hv/{vm}/".encode()), f"the peer is {peer!r}")
+        context.check(receive_all(s) == b"hello %d\n" % port, "the guest's data is another")
+        s.sendall(b"welcome\n")
+        s.close()
+        context.check(guest.inside("wait $!; cat /tmp/answer") == "welcome", "no answer")
+    answer = guest.inside("echo echo | socat -t 20 - VSOCK-CONNECT:2:7001").split()
+    context.check(answer == [guest.listed()[0]["id"], "echo"], f"the program said {answer}")
+    for port in 7003, 7004:
+        said = guest.inside(f"socat - VSOCK-CONNECT:2:{port} </dev/null 2>&1")
+        context.check("timed out" in said, f"port {port} is not refused: {said}")
+        listeners[port].setblocking(False)
+        try:
+            listeners[port].accept()
+            raise Failure(f"a guest reached port {port}")
+        except BlockingIOError:
+            pass
+    for listener in listeners.values():
+        listener.close()
+
+
+def killed(context, guest):
+    """What a machine leaves that was killed with its broker is removed by who looks next."""
+    s = guest.connect(5000)
+    broker = subprocess.run(["pgrep", "-P", str(guest.session.process.pid)], text=True,
+                            stdout=subprocess.PIPE, check=True).stdout.split()
+    for process in [*map(int, broker), guest.session.process.pid]:
+        os.kill(process, signal.SIGKILL)
+    guest.session.process.wait()
+    try:
+        context.check(s.recv(1) == b"", "a killed machine sends data")
+    except ConnectionResetError:
+        pass
+    context.check(len(list((guest.run / "sockets").iterdir())) == 4, "nothing was left")
+    context.check(guest.listed() == [], "a killed machine is listed")
+    left = [path.name for path in (guest.run / "sockets").iterdir()]
+    context.check(left == ["listen"], f"a killed machine left {left}")
+
+
+def everything(context, churn, pause):
+    guest = SocketGuest(context)
+    before = guest.descriptors()
+    forms_of_connecting(context, guest)
+    half_close(context, guest)
+    guest_connects(context, guest)
+    many_at_once(context, guest, 256)
+    one_after_the_other(context, guest, churn)
+    readers_that_stop(context, guest, pause)
+    # A serving thread more or two.
+    guest.settle(before + 6)
+    killed(context, guest)
+
+
+@test("sockets: both ways, by socat and ncat")
+def short(context):
+    everything(context, 300, 2)
+
+
+@test("sockets: 10,000 connections, a reader that stops for a minute", long_only=True)
+def long(context):
+    everything(context, 10000, 60)
