@@ -310,9 +310,14 @@ int main(int argc, char **argv)
 	if (!open_key(&a.key, key))
 		return EXIT_FAILURE;
 	if (show)
-		return puts(a.key.fingerprint) < 0;
-	if (settings_read(&a.settings, config) || !start(&a))
-		return EXIT_FAILURE;
+		code = puts(a.key.fingerprint) < 0;
+	else
+		code = settings_read(&a.settings, config) || !start(&a);
+	if (show || code) {
+		settings_free(&a.settings);
+		session_key_close(&a.key);
+		return code ? EXIT_FAILURE : EXIT_SUCCESS;
+	}
 	syslog(LOG_INFO, "serving direct sessions; its key is %s", a.key.fingerprint);
 	return serve_all(&a);
 }
