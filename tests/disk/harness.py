@@ -1,7 +1,6 @@
-"""What tests of `partita disk` are made with: a registry, a folder for each test, and the program.
+"""What tests of `partita disk` are made with: a folder for each test, and the program.
 
-A test is a function with the @test decorator; it gets a Context. It fails by raising Failure, which
-Context.check() and everything that runs the program do.
+See tests/suite.py for what a test is.
 """
 
 import os
@@ -10,12 +9,16 @@ import random
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from suite import ROOT, SLOWNESS, Checks, Failure, outcome, test  # noqa: E402,F401
+
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
 # What `partita disk` has.
@@ -23,44 +26,14 @@ COMMANDS = ("create", "info", "check", "convert", "resize", "compact", "merge", 
             "map", "changes", "snapshot", "metadata", "set", "attach", "detach", "attach-to",
             "detach-from", "resize-in", "serve")
 
-# Slow machines: all deadlines are multiplied by this.
-SLOWNESS = float(os.environ.get("PARTITA_TEST_SLOWNESS", "1"))
-
-
-class Failure(Exception):
-    pass
-
 
 @dataclass
-class Test:
-    name: str
-    function: object
-
-
-TESTS = []
-
-
-def test(name, /, **parameters):
-    """Register a test; the parameters are given to the function beside the context."""
-
-    def register(function):
-        TESTS.append(Test(name, lambda context: function(context, **parameters)))
-        return function
-
-    return register
-
-
-@dataclass
-class Context:
+class Context(Checks):
     """What a test works with."""
 
     partita: str
     driver: str
     folder: Path
-
-    def check(self, condition, message):
-        if not condition:
-            raise Failure(message)
 
     def start(self, *arguments, **how):
         return subprocess.Popen([self.partita, "disk", *map(str, arguments)], cwd=self.folder,
@@ -175,12 +148,7 @@ def run_test(test_, partita, driver):
     """Returns None, or what failed."""
     folder = tempfile.mkdtemp(prefix="partita-disk-")
     try:
-        test_.function(Context(partita, driver, Path(folder)))
-        return None
-    except Failure as failure:
-        return str(failure)
-    except (subprocess.SubprocessError, OSError, ValueError, KeyError, IndexError) as failure:
-        return f"{type(failure).__name__}: {failure}"
+        return outcome(test_.function, Context(partita, driver, Path(folder)))
     finally:
         # A process that ends meanwhile removes its own files.
         shutil.rmtree(folder, ignore_errors=True)

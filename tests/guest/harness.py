@@ -1,8 +1,6 @@
-"""What guest tests are made with: machines with a deadline, checks, and a registry.
+"""What guest tests are made with: machines with a deadline, and checks.
 
-A test is a function with the @test decorator; it gets a Context. It fails by raising Failure, which
-Context.check() and everything that waits for a machine do. The end of the machine's console is
-shown with the failure.
+See tests/suite.py for what a test is. The end of the machine's console is shown with a failure.
 """
 
 import os
@@ -11,49 +9,23 @@ import re
 import select
 import signal
 import subprocess
+import sys
 import tempfile
 import termios
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from suite import ROOT, SLOWNESS, Checks, Failure, outcome, test  # noqa: E402,F401
+
 HERE = Path(__file__).resolve().parent
 TAIL_LINES = 30
 
 # What the test guests' root has beside Debian's essential packages.
 ROOT_PACKAGES = ("e2fsprogs", "fio", "hyperv-daemons", "kexec-tools", "lsscsi", "mount", "ncat",
                  "sg3-utils", "socat", "util-linux", "xfsprogs")
-
-# All deadlines, which are those of a machine with nothing else to do, are multiplied by this: a machine
-# that builds and tests other things beside takes several times as long, and no test passes sooner for
-# a short deadline.
-SLOWNESS = float(os.environ.get("PARTITA_TEST_SLOWNESS", "5"))
-
-
-class Failure(Exception):
-    pass
-
-
-@dataclass
-class Test:
-    name: str
-    function: object
-    long_only: bool
-
-
-TESTS = []
-
-
-def test(name=None, long_only=False, **parameters):
-    """Register a test; the parameters are given to the function beside the context."""
-
-    def register(function):
-        label = name or function.__name__
-        TESTS.append(Test(label, lambda context: function(context, **parameters), long_only))
-        return function
-
-    return register
 
 
 def tail(text):
@@ -172,17 +144,13 @@ def own_terminal(slave):
 
 
 @dataclass
-class Context:
+class Context(Checks):
     """What a test works with: the program, a folder of its own, and guests."""
 
     partita: str
     folder: Path
     engine: str
     sessions: list = field(default_factory=list)
-
-    def check(self, condition, message):
-        if not condition:
-            raise Failure(message)
 
     def session(self, *arguments, terminal=False):
         session = Session([self.partita, "run", "--engine", self.engine, *map(str, arguments)],
@@ -301,12 +269,7 @@ def run_test(test_, partita, engine):
         os.chmod(folder, 0o777)
         context = Context(partita, Path(folder), engine)
         try:
-            test_.function(context)
-            return None
-        except Failure as failure:
-            return str(failure)
-        except (subprocess.SubprocessError, OSError, ValueError) as failure:
-            return f"{type(failure).__name__}: {failure}"
+            return outcome(test_.function, context)
         finally:
             context.close()
 

@@ -14,15 +14,19 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from suite import ROOT, SLOWNESS, Checks, Failure, outcome, test  # noqa: E402,F401
+
 USER = pwd.getpwuid(os.getuid()).pw_name
 PASSWORD = "open sesame"
-PATIENCE = 60 * float(os.environ.get("PARTITA_TEST_SLOWNESS", "1"))
+PATIENCE = 60 * SLOWNESS
 
 # session_protocol.h
 (HELLO, LOGIN, PROMPT, ANSWER, NOTE, ACCEPTED, REFUSED, START, STARTED, DATA, EOF, CREDIT, CLOSE,
@@ -30,29 +34,6 @@ PATIENCE = 60 * float(os.environ.get("PARTITA_TEST_SLOWNESS", "1"))
 MAGIC = 0x54525050
 WINDOW, PAYLOAD = 256 << 10, 32768
 SHELL, COMMAND, SEND, RECEIVE = range(4)
-
-
-class Failure(Exception):
-    pass
-
-
-@dataclass
-class Test:
-    name: str
-    function: object
-
-
-TESTS = []
-
-
-def test(name, /, **parameters):
-    """Register a test; the parameters are given to the function beside the context."""
-
-    def register(function):
-        TESTS.append(Test(name, lambda context: function(context, **parameters)))
-        return function
-
-    return register
 
 
 def sha(data):
@@ -177,17 +158,13 @@ def client_context(certificate=None):
 
 
 @dataclass
-class Context:
+class Context(Checks):
     """What a test works with: the programs, a folder of its own, and an agent."""
 
     partita: str
     agent_program: str
     folder: Path
     agents: list = field(default_factory=list)
-
-    def check(self, condition, message):
-        if not condition:
-            raise Failure(message)
 
     def pam(self, service=None):
         """PAM's service in a folder: the password is checked by a script, and may be typed."""
@@ -267,11 +244,6 @@ def run_test(test_, partita, agent):
     with tempfile.TemporaryDirectory(prefix="partita-session-") as folder:
         context = Context(partita, agent, Path(folder))
         try:
-            test_.function(context)
-            return None
-        except Failure as failure:
-            return str(failure)
-        except (subprocess.SubprocessError, OSError, ValueError) as failure:
-            return f"{type(failure).__name__}: {failure}"
+            return outcome(test_.function, context)
         finally:
             context.close()

@@ -6,49 +6,26 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60 * float(os.environ.get("PARTITA_TEST_SLOWNESS", "1"))
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from suite import ROOT, SLOWNESS, Checks, Failure, outcome, test  # noqa: E402,F401
 
-class Failure(Exception):
-    pass
-
-
-@dataclass
-class Test:
-    name: str
-    function: object
-
-
-TESTS = []
-
-
-def test(name, /, **parameters):
-    """Register a test; the parameters are given to the function beside the context."""
-
-    def register(function):
-        TESTS.append(Test(name, lambda context: function(context, **parameters)))
-        return function
-
-    return register
+PATIENCE = 60 * SLOWNESS
 
 
 @dataclass
-class Context:
+class Context(Checks):
     """What a test works with."""
 
     build: Path
     folder: Path
     running: list = field(default_factory=list)
-
-    def check(self, condition, message):
-        if not condition:
-            raise Failure(message)
 
     @property
     def registry(self):
@@ -124,12 +101,7 @@ def run_test(test_, build):
     """Returns None, or what failed."""
     context = Context(build, Path(tempfile.mkdtemp(prefix="partita-sockets-")))
     try:
-        test_.function(context)
-        return None
-    except Failure as failure:
-        return str(failure)
-    except (subprocess.SubprocessError, OSError, ValueError, KeyError, IndexError) as failure:
-        return f"{type(failure).__name__}: {failure}"
+        return outcome(test_.function, context)
     finally:
         for process in context.running:
             if process.poll() is None:
