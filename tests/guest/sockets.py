@@ -6,9 +6,9 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import threading
 import time
+from pathlib import Path
 
 from harness import Failure, test
 from services import Guest
@@ -225,9 +225,12 @@ def guest_connects(context, guest):
         context.check(receive_all(s) == b"hello %d\n" % port, "the guest's data is another")
         s.sendall(b"welcome\n")
         s.close()
-        context.check(guest.inside("wait $!; cat /tmp/answer") == "welcome", "no answer")
+        # A server's complaint may come in between.
+        said = guest.inside("wait $!; cat /tmp/answer")
+        context.check("welcome" in said, f"the guest did not get the answer: {said}")
     answer = guest.inside("echo echo | socat -t 20 - VSOCK-CONNECT:2:7001").split()
-    context.check(answer == [guest.listed()[0]["id"], "echo"], f"the program said {answer}")
+    for word in guest.listed()[0]["id"], "echo":
+        context.check(word in answer, f"the program said {answer}")
     for port in 7003, 7004:
         said = guest.inside(f"socat - VSOCK-CONNECT:2:{port} </dev/null 2>&1")
         context.check("timed out" in said, f"port {port} is not refused: {said}")
@@ -241,12 +244,23 @@ def guest_connects(context, guest):
         listener.close()
 
 
+def children(process):
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"PPid:\t{process}\n" in (path / "status").read_text():
+                found.append(path.name)
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
+
+
 def killed(context, guest):
     """What a machine leaves that was killed with its broker is removed by who looks next."""
     s = guest.connect(5000)
-    broker = subprocess.run(["pgrep", "-P", str(guest.session.process.pid)], text=True,
-                            stdout=subprocess.PIPE, check=True).stdout.split()
-    for process in [*map(int, broker), guest.session.process.pid]:
+    machine = guest.session.process.pid
+    broker = children(machine)
+    for process in [*map(int, broker), machine]:
         os.kill(process, signal.SIGKILL)
     guest.session.process.wait()
     try:
