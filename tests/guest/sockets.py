@@ -185,6 +185,9 @@ def one_after_the_other(context, guest, count):
     for i in range(count):
         s = guest.connect(5000)
         context.check(s, f"connection {i} is refused")
+        # Or the guest's queue fills: connecting is faster than forking.
+        s.sendall(b"?")
+        context.check(s.recv(1) == b"?", f"connection {i} has no echo")
         s.close()
 
 
@@ -204,6 +207,28 @@ def readers_that_stop(context, guest, seconds):
     answer = exchange(s, data).split()[0].decode()
     context.check(answer == hashlib.sha256(data).hexdigest(), "the guest did not get all")
     s.close()
+
+
+def peers_that_die(context, guest):
+    """In the midst of data: the other side's stream ends, in either direction."""
+    guest.inside("children() { busybox ps | grep LISTEN:$1, | grep -v grep | tail -n +2 |"
+                 " while read -r process rest; do echo $process; done; }")
+    for port in 5004, 5000:
+        s = guest.connect(port)
+        if port == 5004:
+            s.recv(1 << 16)
+        guest.inside(f"kill -9 $(children {port})")
+        until = time.monotonic() + DEADLINE
+        try:
+            while s.recv(1 << 16):
+                context.check(time.monotonic() < until, "a dead program goes on sending")
+        except ConnectionResetError:
+            pass
+        s.close()
+    s = guest.connect(5004)
+    s.recv(1 << 16)
+    s.close()
+    guest.inside("while children 5004 | grep -q .; do sleep 0.1; done")
 
 
 def guest_connects(context, guest):
@@ -282,6 +307,7 @@ def everything(context, churn, pause):
     many_at_once(context, guest, 256)
     one_after_the_other(context, guest, churn)
     readers_that_stop(context, guest, pause)
+    peers_that_die(context, guest)
     # A serving thread more or two.
     guest.settle(before + 6)
     killed(context, guest)
