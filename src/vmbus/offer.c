@@ -148,6 +148,8 @@ void offer_released(struct vmbus_channel *ch)
 
 void offer_idle(struct vmbus_channel *ch)
 {
+	if (ch->withdrawn)
+		send_rescind(ch);
 	collect(ch);
 }
 
@@ -294,9 +296,11 @@ void vmbus_withdraw(struct vmbus_channel *ch)
 
 	pthread_mutex_lock(&bus->lock);
 	ch->revoked = ch->withdrawn = true;
-	send_rescind(ch);
-	serve_stop(ch);
-	collect(ch);
+	/* A guest that hears of it may use the ring's pages for something else at once. */
+	if (ch->service == SERVICE_IDLE)
+		offer_idle(ch);
+	else
+		serve_stop(ch);
 	pthread_mutex_unlock(&bus->lock);
 	bus_wake(bus);
 }

@@ -299,8 +299,9 @@ static void test_a_withdrawn_channel_is_gone_when_both_let_go(void **state)
 	vmbus_withdraw(d->channel);
 	guest_take(d->guest, VMBUS_RESCIND_OFFER, &rescind, sizeof(rescind));
 	assert_int_equal(rescind.relid, c.offer.relid);
-	guest_close(&c);
+	/* From now on the ring's pages are the guest's. */
 	assert_int_equal(d->closes, 1);
+	guest_close(&c);
 	assert_int_equal(d->gone, 0);
 	release(d->guest, c.offer.relid);
 	while (!d->gone)
