@@ -148,9 +148,20 @@ void offer_released(struct vmbus_channel *ch)
 
 void offer_idle(struct vmbus_channel *ch)
 {
-	if (ch->withdrawn)
+	if (ch->revoked)
 		send_rescind(ch);
 	collect(ch);
+}
+
+/* A guest that hears of it may use the ring's pages for something else at once: it does, when
+ * nobody serves the channel any more. */
+static void take_away(struct vmbus_channel *ch)
+{
+	ch->revoked = true;
+	if (ch->service == SERVICE_IDLE)
+		offer_idle(ch);
+	else
+		serve_stop(ch);
 }
 
 void offer_drop_subchannels(struct vmbus_channel *primary)
@@ -160,10 +171,7 @@ void offer_drop_subchannels(struct vmbus_channel *primary)
 	for_each_channel (ch, primary->bus) {
 		if (ch->primary != primary || ch->revoked)
 			continue;
-		ch->revoked = true;
-		send_rescind(ch);
-		serve_stop(ch);
-		collect(ch);
+		take_away(ch);
 	}
 }
 
@@ -277,10 +285,9 @@ void vmbus_revoke(struct vmbus_channel *ch)
 	struct vmbus *bus = ch->bus;
 
 	pthread_mutex_lock(&bus->lock);
-	ch->revoked = ch->awaited = true;
+	ch->awaited = true;
 	offer_drop_subchannels(ch);
-	send_rescind(ch);
-	serve_stop(ch);
+	take_away(ch);
 	bus_wake(bus);
 	while (in_service(ch))
 		pthread_cond_wait(&bus->changed, &bus->lock);
@@ -295,12 +302,8 @@ void vmbus_withdraw(struct vmbus_channel *ch)
 	struct vmbus *bus = ch->bus;
 
 	pthread_mutex_lock(&bus->lock);
-	ch->revoked = ch->withdrawn = true;
-	/* A guest that hears of it may use the ring's pages for something else at once. */
-	if (ch->service == SERVICE_IDLE)
-		offer_idle(ch);
-	else
-		serve_stop(ch);
+	ch->withdrawn = true;
+	take_away(ch);
 	pthread_mutex_unlock(&bus->lock);
 	bus_wake(bus);
 }
