@@ -94,12 +94,13 @@ umount /mnt
 """
 
 
-@test("storage: root on XFS")
-def xfs(context):
+@test("storage: root on XFS", kernel="cloud")
+@test("storage: root on XFS, generic kernel", long_only=True, kernel="generic")
+def xfs(context, kernel):
     disk = context.disk("xfs.vhdx", "--size", "512M")
-    first = run_root(context, XFS_COPY, "--disk", disk, modules=("xfs",))
+    first = run_root(context, XFS_COPY, "--disk", disk, kernel=kernel, modules=("xfs",))
     context.check("failed" not in first.facts(), tail(first.console))
-    second = run_root(context, DISK_FACTS, disk=disk, modules=("xfs",),
+    second = run_root(context, DISK_FACTS, disk=disk, kernel=kernel, modules=("xfs",),
                       cmdline="root=LABEL=xfs-root rootfstype=xfs")
     context.check(re.search("^/dev/sda +xfs$", second.facts().get("root", "")),
                   tail(second.console))

@@ -4,7 +4,7 @@ from boot import CMDLINE, REFERENCE_PAGE, check_log
 from harness import tail, test
 
 # What the driver's parameter max_version allows, and what it says then.
-VERSIONS = ("5.3", "5.0", "4.1", "3.0", "2.4")
+VERSIONS = ("5.3", "5.2", "5.1", "5.0", "4.1", "4.0", "3.0", "2.4")
 
 JOB = """
 insmod /lib/modules/*hv_vmbus.ko max_version={number} || fact failed yes
