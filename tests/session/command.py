@@ -133,15 +133,17 @@ def host_gone(context):
 @test("exec: the agent is killed: one line, and 255")
 def agent_gone(context):
     agent = context.agent()
-    ready = context.folder / "ready"
+    pid_file = context.folder / "pid"
     process = context.start("exec", f"unix:{agent.path}", "--", "sh", "-c",
-                            f"touch {ready}; sleep 1000")
-    wait_for(ready)
+                            f"echo $$ >{pid_file}.new; mv {pid_file}.new {pid_file}; "
+                            "exec sleep 1000")
+    wait_for(pid_file)
     for pid in agent.children():
         listing = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)],
                                  stdout=subprocess.PIPE, text=True).stdout
         for child in map(int, listing.split()):
             os.kill(child, signal.SIGKILL)
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)  # nobody else is left to end it
     _, errors = process.communicate(timeout=PATIENCE)
     context.check(process.returncode == 255 and errors.count(b"\n") == 1
                   and b"the session was lost" in errors, errors)
