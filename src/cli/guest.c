@@ -70,6 +70,21 @@ static bool take_flag(void *ctx, int code, const char *value)
 
 static const struct option only_json[] = {GUEST_JSON_OPTION, {0}};
 
+/* The options of a command for a machine, and with @service for one of its services. */
+static int read_flags(const char *command, const char *help, const struct option *options,
+	bool service, int argc, char **argv, struct flags *flags)
+{
+	const struct cli_syntax syntax = {.command = command,
+		.help = help,
+		.options = options,
+		.min = service ? 2 : 1,
+		.max = service ? 2 : 1,
+		.arguments = service ? "the machine and a SERVICE" : "the machine",
+		.take = take_flag};
+
+	return cli_options(&syntax, argc, argv, flags);
+}
+
 /* ---- heartbeat ------------------------------------------------------------------------------ */
 
 static const char heartbeat_help[] =
@@ -85,15 +100,9 @@ static const char heartbeat_help[] =
 
 static int heartbeat(int argc, char **argv)
 {
-	static const struct cli_syntax syntax = {.command = "guest VM heartbeat",
-		.help = heartbeat_help,
-		.options = only_json,
-		.min = 1,
-		.max = 1,
-		.arguments = "the machine",
-		.take = take_flag};
 	struct flags flags = {0};
-	int status = cli_options(&syntax, argc, argv, &flags);
+	int status = read_flags(
+		"guest VM heartbeat", heartbeat_help, only_json, false, argc, argv, &flags);
 	struct json_object *reply, *value;
 	char since[64] = "";
 	const char *contact;
@@ -134,15 +143,8 @@ static const char time_help[] =
 
 static int set_time(int argc, char **argv)
 {
-	static const struct cli_syntax syntax = {.command = "guest VM time",
-		.help = time_help,
-		.options = only_json,
-		.min = 1,
-		.max = 1,
-		.arguments = "the machine",
-		.take = take_flag};
 	struct flags flags = {0};
-	int status = cli_options(&syntax, argc, argv, &flags);
+	int status = read_flags("guest VM time", time_help, only_json, false, argc, argv, &flags);
 
 	if (status != CLI_GO_ON)
 		return status;
@@ -178,44 +180,35 @@ static const struct option shutdown_options[] = {GUEST_JSON_OPTION,
 static const struct option reboot_options[] = {
 	GUEST_JSON_OPTION, {"force", no_argument, NULL, OPT_FORCE}, {0}};
 
-static int end_guest(const struct cli_syntax *syntax, const char *action, int argc, char **argv)
+/* After its options were read. */
+static int end_guest(int status, const struct flags *flags, const char *action, char **argv)
 {
-	struct flags flags = {0};
-	int status = cli_options(syntax, argc, argv, &flags);
 	struct json_object *request;
 
 	if (status != CLI_GO_ON)
 		return status;
 	request = cli_guest_request("shutdown");
-	cli_guest_add_string(request, "action", flags.hibernate ? "hibernate" : action);
-	json_object_object_add(request, "force", json_object_new_boolean(flags.force));
-	return cli_guest_end(ask(argv[optind], request), flags.json);
+	cli_guest_add_string(request, "action", flags->hibernate ? "hibernate" : action);
+	json_object_object_add(request, "force", json_object_new_boolean(flags->force));
+	return cli_guest_end(ask(argv[optind], request), flags->json);
 }
 
 static int shut_down(int argc, char **argv)
 {
-	static const struct cli_syntax syntax = {.command = "guest VM shutdown",
-		.help = shutdown_help,
-		.options = shutdown_options,
-		.min = 1,
-		.max = 1,
-		.arguments = "the machine",
-		.take = take_flag};
+	struct flags flags = {0};
+	int status = read_flags(
+		"guest VM shutdown", shutdown_help, shutdown_options, false, argc, argv, &flags);
 
-	return end_guest(&syntax, "shutdown", argc, argv);
+	return end_guest(status, &flags, "shutdown", argv);
 }
 
 static int reboot(int argc, char **argv)
 {
-	static const struct cli_syntax syntax = {.command = "guest VM reboot",
-		.help = reboot_help,
-		.options = reboot_options,
-		.min = 1,
-		.max = 1,
-		.arguments = "the machine",
-		.take = take_flag};
+	struct flags flags = {0};
+	int status = read_flags(
+		"guest VM reboot", reboot_help, reboot_options, false, argc, argv, &flags);
 
-	return end_guest(&syntax, "reboot", argc, argv);
+	return end_guest(status, &flags, "reboot", argv);
 }
 
 /* ---- services, enable, disable -------------------------------------------------------------- */
@@ -233,15 +226,9 @@ static const char services_help[] =
 
 static int services(int argc, char **argv)
 {
-	static const struct cli_syntax syntax = {.command = "guest VM services",
-		.help = services_help,
-		.options = only_json,
-		.min = 1,
-		.max = 1,
-		.arguments = "the machine",
-		.take = take_flag};
 	struct flags flags = {0};
-	int status = cli_options(&syntax, argc, argv, &flags);
+	int status = read_flags(
+		"guest VM services", services_help, only_json, false, argc, argv, &flags);
 	struct json_object *reply, *list, *enabled;
 
 	if (status != CLI_GO_ON)
@@ -262,18 +249,16 @@ static int services(int argc, char **argv)
 	return 0;
 }
 
-static int change_service(
-	const struct cli_syntax *syntax, const char *command, int argc, char **argv)
+/* After its options were read. */
+static int change_service(int status, const struct flags *flags, const char *command, char **argv)
 {
-	struct flags flags = {0};
-	int status = cli_options(syntax, argc, argv, &flags);
 	struct json_object *request;
 
 	if (status != CLI_GO_ON)
 		return status;
 	request = cli_guest_request(command);
 	cli_guest_add_string(request, "service", argv[optind + 1]);
-	return cli_guest_end(ask(argv[optind], request), flags.json);
+	return cli_guest_end(ask(argv[optind], request), flags->json);
 }
 
 static const char enable_help[] =
@@ -289,28 +274,20 @@ static const char disable_help[] = "Usage: partita guest VM disable SERVICE [--j
 
 static int enable(int argc, char **argv)
 {
-	static const struct cli_syntax syntax = {.command = "guest VM enable",
-		.help = enable_help,
-		.options = only_json,
-		.min = 2,
-		.max = 2,
-		.arguments = "the machine and a SERVICE",
-		.take = take_flag};
+	struct flags flags = {0};
+	int status =
+		read_flags("guest VM enable", enable_help, only_json, true, argc, argv, &flags);
 
-	return change_service(&syntax, "enable-service", argc, argv);
+	return change_service(status, &flags, "enable-service", argv);
 }
 
 static int disable(int argc, char **argv)
 {
-	static const struct cli_syntax syntax = {.command = "guest VM disable",
-		.help = disable_help,
-		.options = only_json,
-		.min = 2,
-		.max = 2,
-		.arguments = "the machine and a SERVICE",
-		.take = take_flag};
+	struct flags flags = {0};
+	int status =
+		read_flags("guest VM disable", disable_help, only_json, true, argc, argv, &flags);
 
-	return change_service(&syntax, "disable-service", argc, argv);
+	return change_service(status, &flags, "disable-service", argv);
 }
 
 /* ---- The table ------------------------------------------------------------------------------ */
