@@ -11,9 +11,23 @@
 
 #define CONNECTION_ID_BITS 0x00FFFFFFu
 
+/* Of an event port by its connection, of a doorbell by its address. */
+static struct port **bucket_of(struct ports *ports, uint64_t key)
+{
+	return &ports->bucket[key % PORT_BUCKETS];
+}
+
+static struct port **bucket_like(struct ports *ports, const WHV_NOTIFICATION_PORT_PARAMETERS *like)
+{
+	return bucket_of(ports, like->NotificationPortType == WHvNotificationPortTypeEvent
+					? like->Event.ConnectionId
+					: like->Doorbell.GuestAddress);
+}
+
 int ports_init(struct ports *ports)
 {
-	ports->list = NULL;
+	memset(ports->bucket, 0, sizeof(ports->bucket));
+	ports->made = 0;
 	ports->doorbells = 0;
 	return -pthread_rwlock_init(&ports->lock, NULL);
 }
@@ -26,11 +40,13 @@ static void port_free(struct port *port)
 
 void ports_free(struct ports *ports)
 {
-	while (ports->list) {
-		struct port *port = ports->list;
+	for (unsigned i = 0; i < PORT_BUCKETS; i++) {
+		while (ports->bucket[i]) {
+			struct port *port = ports->bucket[i];
 
-		ports->list = port->next;
-		port_free(port);
+			ports->bucket[i] = port->next;
+			port_free(port);
+		}
 	}
 	pthread_rwlock_destroy(&ports->lock);
 }
@@ -49,7 +65,7 @@ bool ports_signal(struct ports *ports, uint32_t connection)
 	struct port *port;
 
 	pthread_rwlock_rdlock(&ports->lock);
-	for (port = ports->list; port; port = port->next) {
+	for (port = *bucket_of(ports, connection); port; port = port->next) {
 		if (port->parameters.NotificationPortType == WHvNotificationPortTypeEvent &&
 			port->parameters.Event.ConnectionId == connection) {
 			signal_event(port);
@@ -74,7 +90,7 @@ bool ports_doorbell(struct ports *ports, uint64_t gpa, unsigned size, uint64_t v
 	if (!atomic_load_explicit(&ports->doorbells, memory_order_relaxed))
 		return false;
 	pthread_rwlock_rdlock(&ports->lock);
-	for (struct port *port = ports->list; port; port = port->next) {
+	for (struct port *port = *bucket_of(ports, gpa); port; port = port->next) {
 		if (port->parameters.NotificationPortType == WHvNotificationPortTypeDoorbell &&
 			doorbell_matches(&port->parameters.Doorbell, gpa, size, value)) {
 			signal_event(port);
@@ -119,37 +135,56 @@ static bool same_port(
 	return !memcmp(&a->Doorbell, &b->Doorbell, sizeof(a->Doorbell));
 }
 
-/* Add @port unless one like it is there. */
-static bool add(struct ports *ports, struct port *port)
+/* Add @port unless one like it is there: then 0, otherwise its handle. */
+static uintptr_t add(struct ports *ports, struct port *port)
 {
-	struct port *other;
+	struct port **bucket = bucket_like(ports, &port->parameters), *other;
+	uintptr_t handle = 0;
 
 	pthread_rwlock_wrlock(&ports->lock);
-	for (other = ports->list; other; other = other->next) {
+	for (other = *bucket; other; other = other->next) {
 		if (same_port(&other->parameters, &port->parameters))
 			break;
 	}
 	if (!other) {
-		port->next = ports->list;
-		ports->list = port;
+		handle = ++ports->made * PORT_BUCKETS + (uintptr_t)(bucket - ports->bucket);
+		port->handle = handle;
+		port->next = *bucket;
+		*bucket = port;
 		if (port->parameters.NotificationPortType == WHvNotificationPortTypeDoorbell)
 			ports->doorbells++;
 	}
 	pthread_rwlock_unlock(&ports->lock);
-	return !other;
+	return handle;
+}
+
+/* Where the port with a handle hangs; a pointer to NULL: there is none. The lock is held. */
+static struct port **find(struct ports *ports, WHV_NOTIFICATION_PORT_HANDLE handle)
+{
+	struct port **at = bucket_of(ports, (uintptr_t)handle);
+
+	while (*at && (*at)->handle != (uintptr_t)handle)
+		at = &(*at)->next;
+	return at;
+}
+
+static struct port **find_like(struct ports *ports, const WHV_NOTIFICATION_PORT_PARAMETERS *like)
+{
+	struct port **at = bucket_like(ports, like);
+
+	while (*at && !same_port(&(*at)->parameters, like))
+		at = &(*at)->next;
+	return at;
 }
 
 /* Take out the port that is @handle, or when that is NULL the one like @like. */
-static struct port *take(
-	struct ports *ports, const void *handle, const WHV_NOTIFICATION_PORT_PARAMETERS *like)
+static struct port *take(struct ports *ports, WHV_NOTIFICATION_PORT_HANDLE handle,
+	const WHV_NOTIFICATION_PORT_PARAMETERS *like)
 {
 	struct port **at, *port;
 
 	pthread_rwlock_wrlock(&ports->lock);
-	for (at = &ports->list; *at; at = &(*at)->next) {
-		if (handle ? *at == handle : same_port(&(*at)->parameters, like))
-			break;
-	}
+	at = handle ? find(ports, handle) : find_like(ports, like);
 	port = *at;
 	if (port) {
 		*at = port->next;
@@ -166,6 +201,7 @@ HRESULT WINAPI WHvCreateNotificationPort(WHV_PARTITION_HANDLE Partition,
 {
 	struct partition *p = partition_ready(Partition);
 	struct port *port;
+	uintptr_t handle;
 
 	if (!p || !Parameters || !PortHandle || !EventHandle || !valid_parameters(Parameters))
 		return E_INVALIDARG;
@@ -180,11 +216,12 @@ HRESULT WINAPI WHvCreateNotificationPort(WHV_PARTITION_HANDLE Partition,
 		free(port);
 		return E_HANDLE;
 	}
-	if (!add(&p->ports, port)) {
+	handle = add(&p->ports, port);
+	if (!handle) {
 		port_free(port);
 		return HRESULT_FROM_WIN32(ERROR_ALREADY_EXISTS);
 	}
-	*PortHandle = port;
+	*PortHandle = (WHV_NOTIFICATION_PORT_HANDLE)handle;
 	return S_OK;
 }
 
@@ -194,21 +231,19 @@ HRESULT WINAPI WHvSetNotificationPortProperty(WHV_PARTITION_HANDLE Partition,
 {
 	struct partition *p = partition_ready(Partition);
 	HRESULT result = E_INVALIDARG;
+	struct port *port;
 
 	if (!p)
 		return E_INVALIDARG;
 	pthread_rwlock_wrlock(&p->ports.lock);
-	for (struct port *port = p->ports.list; port; port = port->next) {
-		if (port != PortHandle)
-			continue;
-		if (PropertyCode == WHvNotificationPortPropertyPreferredTargetVp &&
-			(PropertyValue == WHV_ANY_VP || PropertyValue < p->prop.processor_count)) {
-			port->target_vp = (uint32_t)PropertyValue;
-			result = S_OK;
-		} else if (PropertyCode == WHvNotificationPortPropertyPreferredTargetDuration) {
-			port->target_duration = PropertyValue;
-			result = S_OK;
-		}
+	port = *find(&p->ports, PortHandle);
+	if (port && PropertyCode == WHvNotificationPortPropertyPreferredTargetVp &&
+		(PropertyValue == WHV_ANY_VP || PropertyValue < p->prop.processor_count)) {
+		port->target_vp = (uint32_t)PropertyValue;
+		result = S_OK;
+	} else if (port && PropertyCode == WHvNotificationPortPropertyPreferredTargetDuration) {
+		port->target_duration = PropertyValue;
+		result = S_OK;
 	}
 	pthread_rwlock_unlock(&p->ports.lock);
 	return result;

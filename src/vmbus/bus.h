@@ -19,9 +19,10 @@
 #include "vmbus/ring.h"
 #include "vmbus/vmbus.h"
 
-#define INBOX_SIZE   64u
-#define OUTBOX_HIGH  256u /* with so many unsent, nothing more is taken from the inbox */
-#define VMBUS_MAX_VP 64u
+#define INBOX_SIZE    64u
+#define OUTBOX_HIGH   256u /* with so many unsent, nothing more is taken from the inbox */
+#define VMBUS_MAX_VP  64u
+#define GPADL_BUCKETS 2048u /* as many as channels, whose rings have one each */
 
 struct message {
 	struct message *next; /* in the outbox */
@@ -31,7 +32,8 @@ struct message {
 
 /* A guest's description of its pages; it counts who uses it. */
 struct vmbus_gpadl {
-	struct vmbus_gpadl *next;
+	struct vmbus_gpadl *next;    /* whose number has the same hash */
+	struct vmbus_gpadl *sibling; /* of the same channel */
 	uint32_t id, relid;
 	unsigned ranges;
 	uint64_t *words; /* range headers and page numbers as they came */
@@ -141,8 +143,9 @@ struct vmbus {
 
 	struct vmbus_channel *channel[VMBUS_MAX_CHANNELS]; /* by relid */
 	uint32_t channels_end;				   /* all used numbers are below */
-	struct vmbus_gpadl *gpadls;
-	unsigned gpadl_words; /* of all */
+	struct vmbus_gpadl *gpadl[GPADL_BUCKETS];	   /* by its number */
+	struct vmbus_gpadl *gpadls_of[VMBUS_MAX_CHANNELS]; /* by relid */
+	unsigned gpadl_words;				   /* of all */
 
 	/* Signals that do not come through a channel's own port. */
 	uint64_t interrupt_page; /* before 5.0, or 0 */
@@ -207,8 +210,9 @@ void gpadl_put(struct vmbus *bus, struct vmbus_gpadl *gpadl);
 /* The page numbers of a GPADL of one range. Returns how many, or -EPROTO. */
 int gpadl_pages(
 	const struct vmbus_gpadl *gpadl, const uint64_t **pages, uint64_t *offset, uint64_t *bytes);
-/* Forget those of a channel, or of all when @relid is 0. */
+/* Forget those of a channel, or of all, that nobody uses. */
 void gpadl_forget(struct vmbus *bus, uint32_t relid);
+void gpadl_forget_all(struct vmbus *bus);
 
 /* ---- serve.c: open channels ------------------------------------------------------------------ */
 

@@ -94,7 +94,7 @@ void connection_progress(struct vmbus *bus)
 	bus->leave = LEAVE_NOT;
 	bus->version = 0;
 	outbox_clear(bus);
-	gpadl_forget(bus, 0);
+	gpadl_forget_all(bus);
 	offer_forget_guest(bus);
 	notify_disconnect(bus);
 	if (leave == LEAVE_CONTACT)

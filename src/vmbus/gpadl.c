@@ -14,22 +14,42 @@
 #define WORDS_MAX                                                                                  \
 	(1u << 21) /* of all GPADLs of a guest: 16 MiB here, descriptions of 8 GiB there */
 
+static struct vmbus_gpadl **bucket_of(struct vmbus *bus, uint32_t id)
+{
+	return &bus->gpadl[id % GPADL_BUCKETS];
+}
+
 static struct vmbus_gpadl *find(struct vmbus *bus, uint32_t id)
 {
-	struct vmbus_gpadl *g = bus->gpadls;
+	struct vmbus_gpadl *g = *bucket_of(bus, id);
 
 	while (g && g->id != id)
 		g = g->next;
 	return g;
 }
 
+static void insert(struct vmbus *bus, struct vmbus_gpadl *g)
+{
+	struct vmbus_gpadl **bucket = bucket_of(bus, g->id), **siblings = &bus->gpadls_of[g->relid];
+
+	g->next = *bucket;
+	*bucket = g;
+	g->sibling = *siblings;
+	*siblings = g;
+	bus->gpadl_words += g->need;
+}
+
 static void forget(struct vmbus *bus, struct vmbus_gpadl *gpadl)
 {
-	struct vmbus_gpadl **at = &bus->gpadls;
+	struct vmbus_gpadl **at = bucket_of(bus, gpadl->id);
 
 	while (*at != gpadl)
 		at = &(*at)->next;
 	*at = gpadl->next;
+	at = &bus->gpadls_of[gpadl->relid];
+	while (*at != gpadl)
+		at = &(*at)->sibling;
+	*at = gpadl->sibling;
 	bus->gpadl_words -= gpadl->need;
 	free(gpadl->words);
 	free(gpadl);
@@ -39,11 +59,17 @@ void gpadl_forget(struct vmbus *bus, uint32_t relid)
 {
 	struct vmbus_gpadl *next;
 
-	for (struct vmbus_gpadl *g = bus->gpadls; g; g = next) {
-		next = g->next;
-		if ((!relid || g->relid == relid) && !g->users)
+	for (struct vmbus_gpadl *g = bus->gpadls_of[relid]; g; g = next) {
+		next = g->sibling;
+		if (!g->users)
 			forget(bus, g);
 	}
+}
+
+void gpadl_forget_all(struct vmbus *bus)
+{
+	for (uint32_t relid = 1; relid < bus->channels_end; relid++)
+		gpadl_forget(bus, relid);
 }
 
 /* ---- Creating ------------------------------------------------------------------------------- */
@@ -127,9 +153,7 @@ static struct vmbus_gpadl *create(struct vmbus *bus, const struct vmbus_gpadl_he
 	g->relid = header->relid;
 	g->ranges = header->range_count;
 	g->need = need;
-	g->next = bus->gpadls;
-	bus->gpadls = g;
-	bus->gpadl_words += need;
+	insert(bus, g);
 	return g;
 }
 

@@ -325,6 +325,39 @@ static void test_signal_event(void **state)
 	fixture_free(f);
 }
 
+/* Many, most of whose numbers fall together: each is signalled by its own number and deleted by its
+ * handle. */
+static void test_many_events(void **state)
+{
+	enum { COUNT = 600, STRIDE = 1024 };
+	struct fixture *f = fixture_ready(1);
+	int event = eventfd(0, EFD_NONBLOCK);
+	WHV_NOTIFICATION_PORT_PARAMETERS port = {
+		.NotificationPortType = WHvNotificationPortTypeEvent};
+	static WHV_NOTIFICATION_PORT_HANDLE handles[COUNT];
+
+	ready_to_call(f, 0);
+	for (unsigned i = 0; i < COUNT; i++) {
+		port.Event.ConnectionId = 1 + i * STRIDE;
+		assert_int_equal(WHvCreateNotificationPort(
+					 f->p, &port, PARTITA_HANDLE_FROM_FD(event), &handles[i]),
+			S_OK);
+	}
+	for (unsigned i = 0; i < COUNT; i += 2)
+		assert_int_equal(WHvDeleteNotificationPort(f->p, handles[i]), S_OK);
+	for (unsigned i = 0; i < COUNT; i++) {
+		uint32_t id = 1 + i * STRIDE;
+
+		assert_int_equal(call(f, HV_CALL_SIGNAL_EVENT | FAST, id, 0),
+			i % 2 ? HV_STATUS_SUCCESS : HV_STATUS_INVALID_CONNECTION_ID);
+	}
+	for (unsigned i = 0; i < COUNT; i++)
+		assert_int_equal(
+			WHvDeleteNotificationPort(f->p, handles[i]), i % 2 ? S_OK : E_INVALIDARG);
+	close(event);
+	fixture_free(f);
+}
+
 static void test_post_message(void **state)
 {
 	struct fixture *f = fixture_ready(1);
@@ -395,6 +428,7 @@ int main(void)
 		cmocka_unit_test(test_32_bit),
 		cmocka_unit_test(test_output),
 		cmocka_unit_test(test_signal_event),
+		cmocka_unit_test(test_many_events),
 		cmocka_unit_test(test_post_message),
 		cmocka_unit_test(test_random_input),
 	};
