@@ -1,7 +1,7 @@
 /*
- * integration.c - guests that answer anything at all to the integration services. The first byte says
- * which service; then come operations (struct operation), each with the bytes that take the place
- * of some of an answer's.
+ * integration.c - guests that answer anything at all to the integration services. The first byte
+ * says which service; then come operations (struct operation), each with the bytes that take the
+ * place of some of an answer's.
  *
  * Promises that are tested: every request that was taken ends once, also when the channel does;
  * what a request's answer holds can be read; nothing else happens.
@@ -170,7 +170,8 @@ static void take(void)
 
 static int ask_kvp(struct kvp_request *r, uint32_t a)
 {
-	static const struct kvp_addresses none;
+	static const struct kvp_addresses some = {
+		.addresses = "10.0.0.2;fd00::2", .subnets = "255.0.0.0;64"};
 	enum kvp_pool pool = a >> 8 & 3;
 	int err;
 
@@ -186,10 +187,10 @@ static int ask_kvp(struct kvp_request *r, uint32_t a)
 		err = kvp_put_delete(r, pool, "key");
 		break;
 	case IC_KVP_GET_IP:
-		err = kvp_put_get_ip(r, "adapter", 1);
+		err = kvp_put_get_ip(r, "adapter", IC_KVP_IPV4);
 		break;
 	case IC_KVP_SET_IP:
-		err = kvp_put_set_ip(r, "adapter", 1, &none);
+		err = kvp_put_set_ip(r, "adapter", IC_KVP_IPV4, &some);
 		break;
 	default:
 		err = kvp_put_enumerate(r, pool, a);
@@ -250,9 +251,9 @@ static void send_answer(const struct operation *o, const uint8_t *data)
 		size = sizeof(m);
 	m.header.flags = IC_TRANSACTION | IC_RESPONSE;
 	if (m.header.type == IC_NEGOTIATE && o->kind == ANSWER) {
-		/* The last of each list, which is the newest. */
+		/* The newest framework, and one of the newest four versions of the service. */
 		const struct ic_negotiate counts = {1, 1, 0};
-		uint16_t n = m.header.size;
+		uint32_t n = m.header.size - (o->a & 3) * 4;
 
 		memcpy(m.body, &counts, sizeof(counts));
 		memcpy(m.body + 8, (struct ic_version[]){{3, 0}}, 4);

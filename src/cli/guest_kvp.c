@@ -209,11 +209,13 @@ static const char ip_help[] =
 	"\n"
 	"  --ipv6            the IPv6 addresses\n"
 	"  --address LIST    set: the addresses\n"
-	"  --subnet LIST     set: their masks, as many\n"
+	"  --subnet LIST     set: as many masks, or lengths of IPv6 prefixes\n"
 	"  --gateway LIST    set: the gateways\n"
 	"  --dns LIST        set: the name servers\n"
 	"  --dhcp            set: ask a DHCP server instead\n"
-	"  --json            get: an object with addresses, subnets, gateways, dns, dhcp\n"
+	"  --json            get: an object with addresses, subnets, gateways, dns, dhcp; also "
+	"origins\n"
+	"                    where the guest tells (static, other, unknown)\n"
 	"  --help            this help\n";
 
 enum { OPT_IPV6 = GUEST_JSON + 1, OPT_ADDRESS, OPT_SUBNET, OPT_GATEWAY, OPT_DNS, OPT_DHCP };
@@ -273,14 +275,17 @@ static void add_adapter(struct json_object *request, const char *adapter)
 
 static int ip_end(struct json_object *reply, bool show, bool json)
 {
-	static const char *const names[] = {"addresses", "subnets", "gateways", "dns"};
-	struct json_object *dhcp;
+	static const char *const names[] = {"addresses", "subnets", "origins", "gateways", "dns"};
+	struct json_object *value;
 
-	for (size_t i = 0; reply && show && !json && i < sizeof(names) / sizeof(names[0]); i++)
-		printf("%-10s %s\n", names[i], cli_guest_string(reply, names[i]));
-	if (reply && show && !json && json_object_object_get_ex(reply, "dhcp", &dhcp))
-		printf("%-10s %s\n", "dhcp", json_object_get_boolean(dhcp) ? "yes" : "no");
-	return cli_guest_end(reply, json);
+	if (!reply || !show || json)
+		return cli_guest_end(reply, json);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (json_object_object_get_ex(reply, names[i], &value))
+			printf("%-10s %s\n", names[i], json_object_get_string(value));
+	if (json_object_object_get_ex(reply, "dhcp", &value))
+		printf("%-10s %s\n", "dhcp", json_object_get_boolean(value) ? "yes" : "no");
+	return cli_guest_end(reply, false);
 }
 
 int cli_guest_ip(int argc, char **argv)

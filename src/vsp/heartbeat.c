@@ -50,6 +50,8 @@ static int answered(struct ic_request *r)
 	h->under_way = false;
 	if (r->err || r->status)
 		return 0;
+	if (!ic_at_least(h->ic, 3, 0))
+		h->message.state = IC_APPLICATIONS_UNKNOWN;
 	if (r->answered < offsetof(struct ic_heartbeat, reserved) ||
 		h->message.sequence != h->sequence + 1 ||
 		h->message.state > IC_APPLICATIONS_STOPPED)

@@ -8,7 +8,8 @@
  * and the guest picks one of each list.
  *
  * Facts: Linux 6.1, include/linux/hyperv.h, include/uapi/linux/hyperv.h, drivers/hv/hv_util.c,
- * hv_kvp.c, hv_snapshot.c, hv_fcopy.c (the guest's side); OpenVMM, hyperv_ic_protocol (the host's).
+ * hv_kvp.c, hv_snapshot.c, hv_fcopy.c (the guest's side); OpenVMM, hyperv_ic_protocol (the host's,
+ * and the only source of the binary addresses of key-value exchange 5.0).
  * Little-endian; strings are UTF-16.
  */
 #ifndef PARTITA_VSP_IC_PROTOCOL_H
@@ -235,14 +236,14 @@ IC_AT(ic_kvp, item.value, 8);
 enum ic_kvp_family {
 	IC_KVP_NO_FAMILY = 0,
 	IC_KVP_IPV4 = 1,
-	IC_KVP_IPV6 = 2,
+	IC_KVP_IPV6 = 2, /* the two may be combined */
 };
 
 #define IC_KVP_ADAPTER	 128u /* UTF-16 units, with the terminator */
 #define IC_KVP_ADDRESSES 1024u
 #define IC_KVP_GATEWAYS	 512u
 
-/* Lists are separated by ';'. */
+/* Up to 4.0; lists are separated by ';'. */
 struct ic_kvp_ip {
 	uint8_t operation, pool;
 	uint16_t adapter[IC_KVP_ADAPTER];
@@ -254,6 +255,47 @@ struct ic_kvp_ip {
 } IC_PACKED;
 IC_SIZE(ic_kvp_ip, 7428);
 IC_AT(ic_kvp_ip, addresses, 260);
+
+enum ic_kvp_origin {
+	IC_KVP_ORIGIN_UNKNOWN = 0,
+	IC_KVP_ORIGIN_OTHER = 1, /* than static: DHCP, say */
+	IC_KVP_ORIGIN_STATIC = 2,
+};
+
+#define IC_KVP_BINARY_ADDRESSES 64u /* of each family */
+#define IC_KVP_BINARY_GATEWAYS	5u
+
+struct ic_kvp_counts {
+	uint32_t ipv4, ipv6;
+} IC_PACKED;
+IC_SIZE(ic_kvp_counts, 8);
+
+/* From 5.0 on, in a message of the same size. Addresses are in the order of the network. */
+struct ic_kvp_ip_binary {
+	uint8_t operation, pool;
+	uint16_t reserved;
+	struct ic_kvp_counts addresses, gateways, dns;
+	uint16_t adapter[IC_KVP_ADAPTER];
+	uint8_t family, dhcp;
+	uint16_t reserved2;
+	uint8_t ipv4_addresses[IC_KVP_BINARY_ADDRESSES][4];
+	uint8_t ipv6_addresses[IC_KVP_BINARY_ADDRESSES][16];
+	uint8_t ipv4_subnets[IC_KVP_BINARY_ADDRESSES][4]; /* masks, one for each address */
+	uint32_t ipv6_subnets[IC_KVP_BINARY_ADDRESSES];	  /* lengths of prefixes */
+	uint8_t ipv4_gateways[IC_KVP_BINARY_GATEWAYS][4];
+	uint8_t ipv6_gateways[IC_KVP_BINARY_GATEWAYS][16];
+	uint8_t ipv4_dns[IC_KVP_BINARY_ADDRESSES][4];
+	uint8_t ipv6_dns[IC_KVP_BINARY_ADDRESSES][16];
+	/* enum ic_kvp_origin: of the IPv4 addresses, and behind them of the IPv6 ones. */
+	uint16_t origins[2 * IC_KVP_BINARY_ADDRESSES];
+} IC_PACKED;
+IC_SIZE(ic_kvp_ip_binary, 3716);
+IC_AT(ic_kvp_ip_binary, adapter, 28);
+IC_AT(ic_kvp_ip_binary, family, 284);
+IC_AT(ic_kvp_ip_binary, ipv4_addresses, 288);
+IC_AT(ic_kvp_ip_binary, ipv6_subnets, 1824);
+IC_AT(ic_kvp_ip_binary, ipv4_dns, 2180);
+IC_AT(ic_kvp_ip_binary, origins, 3460);
 
 /* ---- Volume shadow copy --------------------------------------------------------------------- */
 

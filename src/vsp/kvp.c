@@ -1,7 +1,8 @@
 /*
  * kvp.c - see kvp.h.
  *
- * Version 5.0, in which addresses are binary, is not offered: every guest that knows it knows 4.0.
+ * From version 5.0 on addresses are binary. Which version the guest picked may change until a
+ * message leaves, so the question is put in both forms, and the right one is taken then.
  */
 #include "vsp/kvp.h"
 
@@ -13,7 +14,7 @@
 
 #include "base/utf16.h"
 
-static const struct ic_version versions[] = {{1, 0}, {3, 0}, {4, 0}};
+static const struct ic_version versions[] = {{1, 0}, {3, 0}, {4, 0}, {5, 0}};
 
 struct kvp {
 	struct ic *ic;
@@ -132,9 +133,16 @@ static int put_field(void *field, unsigned room, const char *text)
 
 int kvp_put_get_ip(struct kvp_request *r, const char *adapter, unsigned family)
 {
+	struct ic_kvp_ip *ip = &r->message.ip;
+	int err;
+
 	start(r, IC_KVP_GET_IP, KVP_POOL_GUEST);
-	r->message.ip.family = (uint8_t)family;
-	return put_field(r->message.ip.adapter, IC_KVP_ADAPTER, adapter);
+	ip->family = (uint8_t)family;
+	err = put_field(ip->adapter, IC_KVP_ADAPTER, adapter);
+	r->binary_ip = (struct ic_kvp_ip_binary){
+		.operation = ip->operation, .pool = ip->pool, .family = ip->family};
+	memcpy(r->binary_ip.adapter, ip->adapter, sizeof(ip->adapter));
+	return err;
 }
 
 int kvp_put_set_ip(
@@ -153,7 +161,28 @@ int kvp_put_set_ip(
 		err = put_field(ip->gateways, IC_KVP_GATEWAYS, a->gateways);
 	if (!err)
 		err = put_field(ip->dns, IC_KVP_ADDRESSES, a->dns);
+	r->binary_ip.operation = IC_KVP_SET_IP;
+	if (!err)
+		err = kvp_addresses_pack(a, &r->binary_ip);
+	ip->family = r->binary_ip.family;
 	return err;
+}
+
+static bool about_addresses(const struct kvp_request *r)
+{
+	return r->operation == IC_KVP_GET_IP || r->operation == IC_KVP_SET_IP;
+}
+
+/* The version is known when the message leaves. */
+static void prepare(struct ic_request *ic)
+{
+	struct kvp_request *r = (struct kvp_request *)ic;
+
+	r->binary = about_addresses(r) && ic_at_least(r->kvp->ic, 5, 0);
+	if (!r->binary)
+		return;
+	memset(&r->message, 0, sizeof(r->message));
+	r->message.binary_ip = r->binary_ip;
 }
 
 /* ---- Answers -------------------------------------------------------------------------------- */
@@ -169,6 +198,9 @@ static bool lengths_right(const struct kvp_request *r)
 {
 	struct ic_kvp_value v;
 
+	if (r->operation == IC_KVP_GET_IP && r->binary)
+		return r->ic.answered >= sizeof(r->message.binary_ip) &&
+		       kvp_addresses_counted(&r->message.binary_ip);
 	if (r->operation == IC_KVP_GET_IP)
 		return r->ic.answered == sizeof(r->message.ip);
 	if (r->operation != IC_KVP_GET && r->operation != IC_KVP_ENUMERATE)
@@ -194,9 +226,10 @@ static int answered(struct ic_request *ic)
 int kvp_submit(struct kvp *k, struct kvp_request *r)
 {
 	r->ic.done = answered;
+	r->ic.prepare = prepare;
+	r->kvp = k;
 	r->operation = r->message.item.operation;
-	if (ic_state(k->ic).stage == IC_READY && r->ic.size == sizeof(r->message.ip) &&
-		!ic_at_least(k->ic, 4, 0))
+	if (ic_state(k->ic).stage == IC_READY && about_addresses(r) && !ic_at_least(k->ic, 4, 0))
 		return -EOPNOTSUPP;
 	return ic_submit(k->ic, &r->ic);
 }
@@ -234,6 +267,8 @@ int kvp_answered_addresses(const struct kvp_request *r, struct kvp_addresses *a)
 {
 	const struct ic_kvp_ip *ip = &r->message.ip;
 
+	if (r->binary)
+		return kvp_addresses_unpack(&r->message.binary_ip, a);
 	*a = (struct kvp_addresses){
 		.addresses = utf16_to_utf8((const void *)ip->addresses, IC_KVP_ADDRESSES),
 		.subnets = utf16_to_utf8((const void *)ip->subnets, IC_KVP_ADDRESSES),
@@ -245,15 +280,6 @@ int kvp_answered_addresses(const struct kvp_request *r, struct kvp_addresses *a)
 		return 0;
 	kvp_free_addresses(a);
 	return -ENOMEM;
-}
-
-void kvp_free_addresses(struct kvp_addresses *a)
-{
-	free(a->addresses);
-	free(a->subnets);
-	free(a->gateways);
-	free(a->dns);
-	*a = (struct kvp_addresses){0};
 }
 
 /* ---- The host's own items ------------------------------------------------------------------- */

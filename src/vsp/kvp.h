@@ -9,6 +9,7 @@
 #define PARTITA_VSP_KVP_H
 
 #include "vsp/ic.h"
+#include "vsp/kvp_addresses.h"
 
 enum kvp_pool {
 	KVP_POOL_EXTERNAL,	/* the host's, for the guest */
@@ -35,14 +36,13 @@ struct kvp_request {
 	union {
 		struct ic_kvp item;
 		struct ic_kvp_ip ip;
+		struct ic_kvp_ip_binary binary_ip;
 	} message;
-	uint8_t operation; /* kvp.c's: what was asked, whatever the answer says */
-};
-
-/* An adapter's addresses; lists are separated by ';'. */
-struct kvp_addresses {
-	char *addresses, *subnets, *gateways, *dns; /* NULL: empty */
-	bool dhcp;
+	/* kvp.c's. */
+	struct kvp *kvp;
+	uint8_t operation;		   /* that was asked for, whatever the answer says */
+	bool binary;			   /* the message has the form of 5.0 */
+	struct ic_kvp_ip_binary binary_ip; /* the question in that form */
 };
 
 /*
@@ -60,7 +60,10 @@ int kvp_put_get(struct kvp_request *r, enum kvp_pool pool, const char *key);
 int kvp_put_set(struct kvp_request *r, enum kvp_pool pool, const char *key, const char *value);
 int kvp_put_delete(struct kvp_request *r, enum kvp_pool pool, const char *key);
 int kvp_put_enumerate(struct kvp_request *r, enum kvp_pool pool, uint32_t index);
-/* @adapter as the guest knows it: Linux by its MAC address. @family of enum ic_kvp_family. */
+/*
+ * @adapter as the guest knows it: Linux by its MAC address. @family of enum ic_kvp_family. Also
+ * -EINVAL: the @addresses are not right (kvp_addresses.h).
+ */
 int kvp_put_get_ip(struct kvp_request *r, const char *adapter, unsigned family);
 int kvp_put_set_ip(struct kvp_request *r, const char *adapter, unsigned family,
 	const struct kvp_addresses *addresses);
@@ -73,8 +76,7 @@ int kvp_submit(struct kvp *k, struct kvp_request *r);
  */
 char *kvp_answered_key(const struct kvp_request *r);
 char *kvp_answered_value(const struct kvp_request *r);
-/* To get_ip. -ENOMEM: nothing is to be freed. */
+/* To get_ip, for kvp_free_addresses(). -ENOMEM: nothing is to be freed. */
 int kvp_answered_addresses(const struct kvp_request *r, struct kvp_addresses *addresses);
-void kvp_free_addresses(struct kvp_addresses *addresses);
 
 #endif

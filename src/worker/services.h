@@ -24,7 +24,8 @@
  *       reply {"items": [{"key": ..., "value": ...}, ...], "next": 40}; with "next" there may be
  *       more, from there on
  *   {"command": "ip-get", "adapter": "00:15:5D:01:02:03", "family": "ipv4"}    or "ipv6"
- *       reply {"addresses": "a;b", "subnets": ..., "gateways": ..., "dns": ..., "dhcp": false}
+ *       reply {"addresses": "a;b", "subnets": ..., "gateways": ..., "dns": ..., "dhcp": false};
+ *       from version 5.0 on also "origins", of each address: "static;other;unknown"
  *   {"command": "ip-set", "adapter": ..., "family": ..., "addresses": ..., ...}
  *       reply {}
  *   {"command": "check-backup"}

@@ -70,12 +70,23 @@ static void ask(struct kvp_job *j, int err)
 /* True: it did, and the client was told. */
 static bool failed(struct kvp_job *j)
 {
-	if (j->err != -EMSGSIZE)
+	switch (j->err) {
+	case -EMSGSIZE:
+		service_job_error(&j->job,
+			"a key has 1 to %u characters, a value at most %u, and addresses are "
+			"shorter",
+			KVP_KEY_MAX, KVP_VALUE_MAX);
+		return true;
+	case -EINVAL:
+		service_job_error(&j->job,
+			"there are up to %u addresses and %u gateways of each family, and a subnet "
+			"for each address: the mask of an IPv4 one, the prefix length of an IPv6 "
+			"one",
+			IC_KVP_BINARY_ADDRESSES, IC_KVP_BINARY_GATEWAYS);
+		return true;
+	default:
 		return service_job_failed(&j->job, j->err, j->err ? 0 : j->request.ic.status);
-	service_job_error(&j->job,
-		"a key has 1 to %u characters, a value at most %u, and addresses are shorter",
-		KVP_KEY_MAX, KVP_VALUE_MAX);
-	return true;
+	}
 }
 
 static struct json_object *answered_item(struct kvp_job *j)
@@ -189,6 +200,8 @@ static bool next_addresses(struct kvp_job *j)
 	json_object_object_add(reply, "subnets", json_object_new_string(a.subnets));
 	json_object_object_add(reply, "gateways", json_object_new_string(a.gateways));
 	json_object_object_add(reply, "dns", json_object_new_string(a.dns));
+	if (a.origins)
+		json_object_object_add(reply, "origins", json_object_new_string(a.origins));
 	json_object_object_add(reply, "dhcp", json_object_new_boolean(a.dhcp));
 	kvp_free_addresses(&a);
 	service_job_answer(&j->job, reply);
