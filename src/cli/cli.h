@@ -7,6 +7,7 @@
 
 #include <getopt.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define CLI_FAILURE	1
@@ -22,26 +23,54 @@ int cli_enter(int argc, char **argv);
 int cli_exec(int argc, char **argv);
 int cli_host_key(int argc, char **argv);
 
+/*
+ * An option of a command, and where its value goes: into a field of the file's struct arguments.
+ * Made by one of the macros below; a table of them ends with one that has no name.
+ */
+struct cli_option {
+	const char *name;
+	char letter; /* that means the same; 0: none */
+	size_t field;
+	/*
+	 * take - put the value into @field, or say what is wrong with it and return false; @option
+	 * is the name for that, as the user writes it ("--size"). NULL: the option has no value,
+	 * and the field is a bool that becomes true.
+	 */
+	bool (*take)(const char *option, const char *value, void *field);
+};
+
+/* clang-format off */
+/* Where @field is in struct arguments; the compiler refuses it if it is no @type. */
+#define CLI_FIELD(field, type)                                                                     \
+	(offsetof(struct arguments, field) +                                                       \
+		0 * sizeof((type *){0} == &((struct arguments *)0)->field))
+/* --name: a bool becomes true. With -letter for short. */
+#define CLI_FLAG(name, field)		{name, 0, CLI_FIELD(field, bool), NULL}
+#define CLI_LETTER(letter, name, field) {name, letter, CLI_FIELD(field, bool), NULL}
+/* --name VALUE: a const char * points to it; a field of another type takes it; all of them do. */
+#define CLI_STRING(name, field)		CLI_VALUE(name, field, const char *, cli_take_string)
+#define CLI_VALUE(name, field, type, take) {name, 0, CLI_FIELD(field, type), take}
+#define CLI_TAKE(name, take)		{name, 0, 0, take}
+/* clang-format on */
+
+bool cli_take_string(const char *option, const char *value, void *field);
+
 /* What a command understands on its command line. */
 struct cli_syntax {
 	const char *command; /* as messages name it: "disk create" */
 	const char *help;
-	const struct option *options; /* --help is added; codes are CLI_OPTION and up */
-	const char *letters;	      /* as getopt(3): their codes are the letters; NULL: none */
-	unsigned min, max;	      /* arguments beside the options */
-	const char *arguments;	      /* what those are, for messages: "SOURCE and TARGET" */
-	/* take - an option with its value; says what is wrong and returns false. */
-	bool (*take)(void *ctx, int code, const char *value);
+	const struct cli_option *options; /* --help is added; NULL: no others */
+	unsigned min, max;		  /* arguments beside the options */
+	const char *arguments;		  /* what those are, for messages: "SOURCE and TARGET" */
 };
 
-#define CLI_OPTION 256
-#define CLI_GO_ON  (-1)
+#define CLI_GO_ON (-1)
 /*
- * cli_options - read the command line: takes options in any place, answers --help, and says what is
- * wrong. Returns CLI_GO_ON (the arguments are then argv[optind] to argv[argc - 1]), or the exit
- * status.
+ * cli_options - read the command line into the caller's struct arguments: takes options in any
+ * place, answers --help, and says what is wrong. Returns CLI_GO_ON (the arguments beside the
+ * options are then argv[optind] to argv[argc - 1]), or the exit status.
  */
-int cli_options(const struct cli_syntax *syntax, int argc, char **argv, void *ctx);
+int cli_options(const struct cli_syntax *syntax, int argc, char **argv, void *arguments);
 
 /* A command, and the table of those below one word, which ends with a command without a name. */
 struct cli_command {

@@ -20,12 +20,10 @@
 
 #define SHOW_EVERY 200000000 /* nanoseconds */
 
-struct wish {
+struct arguments {
 	struct session_wish session;
 	bool recursive, quiet;
 };
-
-enum { OPT_RECURSIVE = CLI_OPTION, OPT_QUIET };
 
 static const char help[] = "Usage: partita copy [OPTION]... FILE VM:PATH\n"
 			   "       partita copy [OPTION]... VM:PATH FILE\n"
@@ -42,35 +40,20 @@ static const char help[] = "Usage: partita copy [OPTION]... FILE VM:PATH\n"
 			   "  -q, --quiet           show no progress\n" SESSION_OPTIONS_HELP
 			   "  --help                this help\n";
 
-static const struct option options[] = {
-	{"recursive", no_argument, NULL, OPT_RECURSIVE},
-	{"quiet", no_argument, NULL, OPT_QUIET},
+static const struct cli_option options[] = {
+	CLI_LETTER('r', "recursive", recursive),
+	CLI_LETTER('q', "quiet", quiet),
 	SESSION_OPTIONS,
 	{0},
 };
-
-static bool take_option(void *ctx, int code, const char *value)
-{
-	struct wish *w = ctx;
-
-	if (code >= SESSION_OPTION)
-		return session_take_option(&w->session, code, value);
-	if (code == OPT_RECURSIVE || code == 'r')
-		w->recursive = true;
-	else
-		w->quiet = true;
-	return true;
-}
 
 static const struct cli_syntax syntax = {
 	.command = "copy",
 	.help = help,
 	.options = options,
-	.letters = "rq",
 	.min = 2,
 	.max = 2,
 	.arguments = "FILE and VM:PATH",
-	.take = take_option,
 };
 
 /* ---- Progress -------------------------------------------------------------------------------- */
@@ -103,7 +86,7 @@ static void show_progress(void *ctx, const char *name, uint64_t done, uint64_t s
 /* ---- This side's half ------------------------------------------------------------------------ */
 
 struct half {
-	const struct wish *wish;
+	const struct arguments *wish;
 	bool sends;
 	const char *path, *as; /* @as: what it is called, where it comes into a directory */
 };
@@ -207,7 +190,7 @@ static const char *last_part(char *path)
 
 int cli_copy(int argc, char **argv)
 {
-	struct wish w = {0};
+	struct arguments w = {0};
 	struct half half = {.wish = &w};
 	int status = cli_options(&syntax, argc, argv, &w);
 	char *from, *to;

@@ -75,8 +75,8 @@ struct cli_service {
 };
 
 /*
- * cli_service_begin - open the image. Signals that end a program only make cli_service_wait() return
- * from here on. False: said why.
+ * cli_service_begin - open the image. Signals that end a program only make cli_service_wait()
+ * return from here on. False: said why.
  */
 bool cli_service_begin(
 	struct cli_service *s, const char *path, bool read_only, enum disk_format format);
@@ -91,13 +91,14 @@ int cli_service_end(struct cli_service *s, const char *path, int status);
 
 /* ---- Words and numbers ---------------------------------------------------------------------- */
 
-/* For option @option: say what is wrong and return false. */
-bool cli_parse_format(const char *option, const char *text, enum disk_format *format);
-bool cli_parse_sector(const char *option, const char *text, uint32_t *bytes);
-bool cli_parse_option_bytes(const char *option, const char *text, uint64_t *bytes);
-bool cli_parse_block_size(const char *option, const char *text, uint32_t *bytes);
-bool cli_parse_parallel(const char *option, const char *text, unsigned *n);
-bool cli_parse_guid(const char *option, const char *text, GUID *id);
+/* Values of options (cli_take), into an enum disk_format, uint32_t, uint64_t, uint32_t, unsigned,
+ * GUID. */
+bool cli_parse_format(const char *option, const char *text, void *format);
+bool cli_parse_sector(const char *option, const char *text, void *bytes);
+bool cli_parse_option_bytes(const char *option, const char *text, void *bytes);
+bool cli_parse_block_size(const char *option, const char *text, void *bytes);
+bool cli_parse_parallel(const char *option, const char *text, void *n);
+bool cli_parse_guid(const char *option, const char *text, void *id);
 /* "10G", or with *@more "+5G". */
 bool cli_parse_new_size(const char *text, uint64_t *bytes, bool *more);
 

@@ -38,58 +38,23 @@ static const char help[] =
 	"  --json           with --list, for programs: one JSON array\n"
 	"  --help           this help\n";
 
-enum option_code {
-	OPT_READ_ONLY = CLI_OPTION,
-	OPT_NO_PARTITIONS,
-	OPT_FILE,
-	OPT_DEVICE,
-	OPT_FOREGROUND,
-	OPT_FORMAT,
-	OPT_LIST,
-	OPT_JSON,
-};
-
-static const struct option options[] = {
-	{"read-only", no_argument, NULL, OPT_READ_ONLY},
-	{"no-partitions", no_argument, NULL, OPT_NO_PARTITIONS},
-	{"file", no_argument, NULL, OPT_FILE},
-	{"device", no_argument, NULL, OPT_DEVICE},
-	{"foreground", no_argument, NULL, OPT_FOREGROUND},
-	{"format", required_argument, NULL, OPT_FORMAT},
-	{"list", no_argument, NULL, OPT_LIST},
-	{"json", no_argument, NULL, OPT_JSON},
-	{0},
-};
-
 struct arguments {
 	struct disk_attach_options options;
 	enum disk_format format;
 	bool foreground, list, json;
 };
 
-static bool take(void *ctx, int code, const char *value)
-{
-	struct arguments *a = ctx;
-
-	switch (code) {
-	case OPT_READ_ONLY:
-		return a->options.read_only = true;
-	case OPT_NO_PARTITIONS:
-		return a->options.no_partitions = true;
-	case OPT_FILE:
-		return a->options.no_device = true;
-	case OPT_DEVICE:
-		return a->options.need_device = true;
-	case OPT_FOREGROUND:
-		return a->foreground = true;
-	case OPT_LIST:
-		return a->list = true;
-	case OPT_JSON:
-		return a->json = true;
-	default:
-		return cli_parse_format("--format", value, &a->format);
-	}
-}
+static const struct cli_option options[] = {
+	CLI_FLAG("read-only", options.read_only),
+	CLI_FLAG("no-partitions", options.no_partitions),
+	CLI_FLAG("file", options.no_device),
+	CLI_FLAG("device", options.need_device),
+	CLI_FLAG("foreground", foreground),
+	CLI_VALUE("format", format, enum disk_format, cli_parse_format),
+	CLI_FLAG("list", list),
+	CLI_FLAG("json", json),
+	{0},
+};
 
 /* Somebody had it detached, and waits until the image is closed. */
 static int ended(void *ctx)
@@ -195,7 +160,6 @@ static const struct cli_syntax syntax = {
 	.options = options,
 	.max = 1,
 	.arguments = "the disk's FILE",
-	.take = take,
 };
 
 int cli_disk_attach(int argc, char **argv)

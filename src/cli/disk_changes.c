@@ -25,37 +25,18 @@ static const char help[] =
 	"  --json       for programs: one JSON object\n"
 	"  --help       this help\n";
 
-enum option_code { OPT_ENABLE = CLI_OPTION, OPT_DISABLE, OPT_SINCE, OPT_JSON };
-
-static const struct option options[] = {
-	{"enable", no_argument, NULL, OPT_ENABLE},
-	{"disable", no_argument, NULL, OPT_DISABLE},
-	{"since", required_argument, NULL, OPT_SINCE},
-	{"json", no_argument, NULL, OPT_JSON},
-	{0},
-};
-
 struct arguments {
 	bool enable, disable, json;
 	const char *since;
 };
 
-static bool take(void *ctx, int code, const char *value)
-{
-	struct arguments *a = ctx;
-
-	switch (code) {
-	case OPT_ENABLE:
-		return a->enable = true;
-	case OPT_DISABLE:
-		return a->disable = true;
-	case OPT_SINCE:
-		a->since = value;
-		return true;
-	default:
-		return a->json = true;
-	}
-}
+static const struct cli_option options[] = {
+	CLI_FLAG("enable", enable),
+	CLI_FLAG("disable", disable),
+	CLI_STRING("since", since),
+	CLI_FLAG("json", json),
+	{0},
+};
 
 static int fail(const char *path, const char *since, int err)
 {
@@ -192,7 +173,6 @@ static const struct cli_syntax syntax = {
 	.min = 1,
 	.max = 1,
 	.arguments = "the disk's FILE",
-	.take = take,
 };
 
 int cli_disk_changes(int argc, char **argv)

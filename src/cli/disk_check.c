@@ -21,27 +21,16 @@ static const char help[] =
 	"Exit status: 0 the disk is well, or is so now; 1 it is damaged, or could not be\n"
 	"examined.\n";
 
-enum option_code { OPT_REPAIR = CLI_OPTION, OPT_FORMAT };
-
-static const struct option options[] = {
-	{"repair", no_argument, NULL, OPT_REPAIR},
-	{"format", required_argument, NULL, OPT_FORMAT},
-	{0},
-};
-
 struct arguments {
 	bool repair;
 	enum disk_format format;
 };
 
-static bool take(void *ctx, int code, const char *value)
-{
-	struct arguments *a = ctx;
-
-	if (code == OPT_FORMAT)
-		return cli_parse_format("--format", value, &a->format);
-	return a->repair = true;
-}
+static const struct cli_option options[] = {
+	CLI_FLAG("repair", repair),
+	CLI_VALUE("format", format, enum disk_format, cli_parse_format),
+	{0},
+};
 
 static void found(void *ctx, bool repaired, const char *text)
 {
@@ -103,7 +92,6 @@ static const struct cli_syntax syntax = {
 	.min = 1,
 	.max = 1,
 	.arguments = "the disk's FILE",
-	.take = take,
 };
 
 int cli_disk_check(int argc, char **argv)

@@ -16,27 +16,16 @@ static const char help[] =
 	"  --format FORMAT  vhdx, vhd or raw, instead of what the contents say\n"
 	"  --help           this help\n";
 
-enum option_code { OPT_KEEP_ZEROS = CLI_OPTION, OPT_FORMAT };
-
-static const struct option options[] = {
-	{"keep-zeros", no_argument, NULL, OPT_KEEP_ZEROS},
-	{"format", required_argument, NULL, OPT_FORMAT},
-	{0},
-};
-
 struct arguments {
 	bool keep_zeros;
 	enum disk_format format;
 };
 
-static bool take(void *ctx, int code, const char *value)
-{
-	struct arguments *a = ctx;
-
-	if (code == OPT_FORMAT)
-		return cli_parse_format("--format", value, &a->format);
-	return a->keep_zeros = true;
-}
+static const struct cli_option options[] = {
+	CLI_FLAG("keep-zeros", keep_zeros),
+	CLI_VALUE("format", format, enum disk_format, cli_parse_format),
+	{0},
+};
 
 static uint64_t file_used(struct disk *d)
 {
@@ -72,7 +61,6 @@ static const struct cli_syntax syntax = {
 	.min = 1,
 	.max = 1,
 	.arguments = "the disk's FILE",
-	.take = take,
 };
 
 int cli_disk_compact(int argc, char **argv)

@@ -26,36 +26,18 @@ static const char help[] =
 /* As cmp(1) has it: trouble is not the same as a difference. */
 #define COMPARE_TROUBLE 2
 
-enum option_code { OPT_SAME_SIZE = CLI_OPTION, OPT_FIRST_FORMAT, OPT_SECOND_FORMAT, OPT_PARALLEL };
-
-static const struct option options[] = {
-	{"same-size", no_argument, NULL, OPT_SAME_SIZE},
-	{"first-format", required_argument, NULL, OPT_FIRST_FORMAT},
-	{"second-format", required_argument, NULL, OPT_SECOND_FORMAT},
-	{"parallel", required_argument, NULL, OPT_PARALLEL},
-	{0},
-};
-
 struct arguments {
 	struct disk_compare compare;
 	enum disk_format format[2];
 };
 
-static bool take(void *ctx, int code, const char *value)
-{
-	struct arguments *a = ctx;
-
-	switch (code) {
-	case OPT_SAME_SIZE:
-		return a->compare.same_size = true;
-	case OPT_FIRST_FORMAT:
-		return cli_parse_format("--first-format", value, &a->format[0]);
-	case OPT_SECOND_FORMAT:
-		return cli_parse_format("--second-format", value, &a->format[1]);
-	default:
-		return cli_parse_parallel("--parallel", value, &a->compare.parallel);
-	}
-}
+static const struct cli_option options[] = {
+	CLI_FLAG("same-size", compare.same_size),
+	CLI_VALUE("first-format", format[0], enum disk_format, cli_parse_format),
+	CLI_VALUE("second-format", format[1], enum disk_format, cli_parse_format),
+	CLI_VALUE("parallel", compare.parallel, unsigned, cli_parse_parallel),
+	{0},
+};
 
 static int compare(struct cli_job *job, struct arguments *a, char **paths)
 {
@@ -85,7 +67,6 @@ static const struct cli_syntax syntax = {
 	.min = 2,
 	.max = 2,
 	.arguments = "two disks",
-	.take = take,
 };
 
 int cli_disk_compare(int argc, char **argv)

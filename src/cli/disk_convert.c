@@ -29,68 +29,25 @@ static const char help[] =
 	"  --overwrite             replace TARGET if it exists\n"
 	"  --help                  this help\n";
 
-enum option_code {
-	OPT_FORMAT = CLI_OPTION,
-	OPT_FIXED,
-	OPT_PARENT,
-	OPT_BLOCK_SIZE,
-	OPT_LOGICAL_SECTOR,
-	OPT_PHYSICAL_SECTOR,
-	OPT_SOURCE_FORMAT,
-	OPT_KEEP_ZEROS,
-	OPT_PARALLEL,
-	OPT_OVERWRITE,
-};
-
-static const struct option options[] = {
-	{"format", required_argument, NULL, OPT_FORMAT},
-	{"fixed", no_argument, NULL, OPT_FIXED},
-	{"parent", required_argument, NULL, OPT_PARENT},
-	{"block-size", required_argument, NULL, OPT_BLOCK_SIZE},
-	{"logical-sector", required_argument, NULL, OPT_LOGICAL_SECTOR},
-	{"physical-sector", required_argument, NULL, OPT_PHYSICAL_SECTOR},
-	{"source-format", required_argument, NULL, OPT_SOURCE_FORMAT},
-	{"keep-zeros", no_argument, NULL, OPT_KEEP_ZEROS},
-	{"parallel", required_argument, NULL, OPT_PARALLEL},
-	{"overwrite", no_argument, NULL, OPT_OVERWRITE},
-	{0},
-};
-
 struct arguments {
 	struct disk_convert convert;
 	enum disk_format source_format;
 	bool fixed;
 };
 
-static bool take(void *ctx, int code, const char *value)
-{
-	struct arguments *a = ctx;
-	struct disk_create *target = &a->convert.target;
-
-	switch (code) {
-	case OPT_FORMAT:
-		return cli_parse_format("--format", value, &target->format);
-	case OPT_FIXED:
-		return a->fixed = true;
-	case OPT_PARENT:
-		target->parent = value;
-		return true;
-	case OPT_BLOCK_SIZE:
-		return cli_parse_block_size("--block-size", value, &target->block_size);
-	case OPT_LOGICAL_SECTOR:
-		return cli_parse_sector("--logical-sector", value, &target->logical_sector);
-	case OPT_PHYSICAL_SECTOR:
-		return cli_parse_sector("--physical-sector", value, &target->physical_sector);
-	case OPT_SOURCE_FORMAT:
-		return cli_parse_format("--source-format", value, &a->source_format);
-	case OPT_KEEP_ZEROS:
-		return a->convert.keep_zeros = true;
-	case OPT_PARALLEL:
-		return cli_parse_parallel("--parallel", value, &a->convert.parallel);
-	default:
-		return target->overwrite = true;
-	}
-}
+static const struct cli_option options[] = {
+	CLI_VALUE("format", convert.target.format, enum disk_format, cli_parse_format),
+	CLI_FLAG("fixed", fixed),
+	CLI_STRING("parent", convert.target.parent),
+	CLI_VALUE("block-size", convert.target.block_size, uint32_t, cli_parse_block_size),
+	CLI_VALUE("logical-sector", convert.target.logical_sector, uint32_t, cli_parse_sector),
+	CLI_VALUE("physical-sector", convert.target.physical_sector, uint32_t, cli_parse_sector),
+	CLI_VALUE("source-format", source_format, enum disk_format, cli_parse_format),
+	CLI_FLAG("keep-zeros", convert.keep_zeros),
+	CLI_VALUE("parallel", convert.parallel, unsigned, cli_parse_parallel),
+	CLI_FLAG("overwrite", convert.target.overwrite),
+	{0},
+};
 
 static bool settle(struct arguments *a, const char *path)
 {
@@ -127,7 +84,6 @@ static const struct cli_syntax syntax = {
 	.min = 2,
 	.max = 2,
 	.arguments = "SOURCE and TARGET",
-	.take = take,
 };
 
 int cli_disk_convert(int argc, char **argv)

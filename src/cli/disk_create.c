@@ -30,72 +30,33 @@ static const char help[] =
 	"  --overwrite             replace a file that exists\n"
 	"  --help                  this help\n";
 
-enum option_code {
-	OPT_SIZE = CLI_OPTION,
-	OPT_PARENT,
-	OPT_FORMAT,
-	OPT_FIXED,
-	OPT_SPARSE,
-	OPT_BLOCK_SIZE,
-	OPT_LOGICAL_SECTOR,
-	OPT_PHYSICAL_SECTOR,
-	OPT_PARENT_FORMAT,
-	OPT_ID,
-	OPT_OVERWRITE,
-};
-
-static const struct option options[] = {
-	{"size", required_argument, NULL, OPT_SIZE},
-	{"parent", required_argument, NULL, OPT_PARENT},
-	{"format", required_argument, NULL, OPT_FORMAT},
-	{"fixed", no_argument, NULL, OPT_FIXED},
-	{"sparse", no_argument, NULL, OPT_SPARSE},
-	{"block-size", required_argument, NULL, OPT_BLOCK_SIZE},
-	{"logical-sector", required_argument, NULL, OPT_LOGICAL_SECTOR},
-	{"physical-sector", required_argument, NULL, OPT_PHYSICAL_SECTOR},
-	{"parent-format", required_argument, NULL, OPT_PARENT_FORMAT},
-	{"id", required_argument, NULL, OPT_ID},
-	{"overwrite", no_argument, NULL, OPT_OVERWRITE},
-	{0},
-};
-
 struct arguments {
 	struct disk_create create;
 	bool sized, fixed, sparse;
 };
 
-static bool take(void *ctx, int code, const char *value)
+static bool take_size(const char *option, const char *value, void *arguments)
 {
-	struct arguments *a = ctx;
-	struct disk_create *c = &a->create;
+	struct arguments *a = arguments;
 
-	switch (code) {
-	case OPT_SIZE:
-		a->sized = true;
-		return cli_parse_option_bytes("--size", value, &c->size);
-	case OPT_PARENT:
-		c->parent = value;
-		return true;
-	case OPT_FORMAT:
-		return cli_parse_format("--format", value, &c->format);
-	case OPT_FIXED:
-		return a->fixed = true;
-	case OPT_SPARSE:
-		return a->sparse = true;
-	case OPT_BLOCK_SIZE:
-		return cli_parse_block_size("--block-size", value, &c->block_size);
-	case OPT_LOGICAL_SECTOR:
-		return cli_parse_sector("--logical-sector", value, &c->logical_sector);
-	case OPT_PHYSICAL_SECTOR:
-		return cli_parse_sector("--physical-sector", value, &c->physical_sector);
-	case OPT_PARENT_FORMAT:
-		return cli_parse_format("--parent-format", value, &c->parent_format);
-	case OPT_ID:
-		return cli_parse_guid("--id", value, &c->id);
-	default:
-		return c->overwrite = true;
-	}
+	a->sized = true;
+	return cli_parse_option_bytes(option, value, &a->create.size);
 }
+
+static const struct cli_option options[] = {
+	CLI_TAKE("size", take_size),
+	CLI_STRING("parent", create.parent),
+	CLI_VALUE("format", create.format, enum disk_format, cli_parse_format),
+	CLI_FLAG("fixed", fixed),
+	CLI_FLAG("sparse", sparse),
+	CLI_VALUE("block-size", create.block_size, uint32_t, cli_parse_block_size),
+	CLI_VALUE("logical-sector", create.logical_sector, uint32_t, cli_parse_sector),
+	CLI_VALUE("physical-sector", create.physical_sector, uint32_t, cli_parse_sector),
+	CLI_VALUE("parent-format", create.parent_format, enum disk_format, cli_parse_format),
+	CLI_VALUE("id", create.id, GUID, cli_parse_guid),
+	CLI_FLAG("overwrite", create.overwrite),
+	{0},
+};
 
 /* What contradicts itself is said before anything is made. */
 static bool settle(struct arguments *a, const char *path)
@@ -132,7 +93,6 @@ static const struct cli_syntax syntax = {
 	.min = 1,
 	.max = 1,
 	.arguments = "the FILE to make",
-	.take = take,
 };
 
 int cli_disk_create(int argc, char **argv)

@@ -19,41 +19,31 @@
 #include "worker/control.h"
 #include "worker/worker.h"
 
-enum option_code { OPT_READ_ONLY = CLI_OPTION, OPT_DVD, OPT_FORCE, OPT_CONTROLLER, OPT_LUN };
-
-struct place {
+struct arguments {
 	bool read_only, dvd, force;
 	bool has_controller, has_lun;
 	unsigned controller, lun;
 };
 
-static bool take_option(void *ctx, int code, const char *value)
+static bool take_controller(const char *option, const char *value, void *arguments)
 {
-	struct place *p = ctx;
+	struct arguments *a = arguments;
 
-	switch (code) {
-	case OPT_READ_ONLY:
-		p->read_only = true;
-		return true;
-	case OPT_DVD:
-		p->dvd = true;
-		return true;
-	case OPT_FORCE:
-		p->force = true;
-		return true;
-	case OPT_CONTROLLER:
-		p->has_controller = true;
-		return cli_take_number(
-			"--controller", value, 0, WORKER_CONTROLLERS - 1, &p->controller);
-	default:
-		p->has_lun = true;
-		return cli_take_number("--lun", value, 0, WORKER_LUNS - 1, &p->lun);
-	}
+	a->has_controller = true;
+	return cli_take_number(option, value, 0, WORKER_CONTROLLERS - 1, &a->controller);
+}
+
+static bool take_lun(const char *option, const char *value, void *arguments)
+{
+	struct arguments *a = arguments;
+
+	a->has_lun = true;
+	return cli_take_number(option, value, 0, WORKER_LUNS - 1, &a->lun);
 }
 
 /* A request about the disk in @file (NULL: at the place), to be put. */
 static struct json_object *make_request(
-	const char *command, const struct place *p, const char *file)
+	const char *command, const struct arguments *a, const char *file)
 {
 	struct json_object *request = json_object_new_object();
 
@@ -65,11 +55,11 @@ static struct json_object *make_request(
 		json_object_object_add(request, "path", json_object_new_string(path ? path : file));
 		free(path);
 	}
-	if (p->has_controller)
-		json_object_object_add(request, "controller", json_object_new_int(p->controller));
-	if (p->has_lun)
-		json_object_object_add(request, "lun", json_object_new_int(p->lun));
-	if (p->force)
+	if (a->has_controller)
+		json_object_object_add(request, "controller", json_object_new_int(a->controller));
+	if (a->has_lun)
+		json_object_object_add(request, "lun", json_object_new_int(a->lun));
+	if (a->force)
 		json_object_object_add(request, "force", json_object_new_boolean(true));
 	return request;
 }
@@ -89,12 +79,12 @@ static const char attach_help[] =
 	"  --lun N         0 to 63; by default the first that is free\n"
 	"  --help          this help\n";
 
-static const struct option attach_options[] = {
-	{"read-only", no_argument, NULL, OPT_READ_ONLY},
-	{"dvd", no_argument, NULL, OPT_DVD},
-	{"force", no_argument, NULL, OPT_FORCE},
-	{"controller", required_argument, NULL, OPT_CONTROLLER},
-	{"lun", required_argument, NULL, OPT_LUN},
+static const struct cli_option attach_options[] = {
+	CLI_FLAG("read-only", read_only),
+	CLI_FLAG("dvd", dvd),
+	CLI_FLAG("force", force),
+	CLI_TAKE("controller", take_controller),
+	CLI_TAKE("lun", take_lun),
 	{0},
 };
 
@@ -105,7 +95,6 @@ static const struct cli_syntax attach_syntax = {
 	.min = 2,
 	.max = 2,
 	.arguments = "MACHINE and FILE",
-	.take = take_option,
 };
 
 /* The files of a chain: what disk_open() opened, in its order. */
@@ -181,8 +170,8 @@ static bool open_chain(struct chain *c, bool write)
 
 int cli_disk_attach_to(int argc, char **argv)
 {
-	struct place place = {0};
-	int status = cli_options(&attach_syntax, argc, argv, &place);
+	struct arguments a = {0};
+	int status = cli_options(&attach_syntax, argc, argv, &a);
 	struct json_object *request, *reply = NULL, *controller, *lun;
 	struct chain chain = {0};
 	char *path;
@@ -195,13 +184,11 @@ int cli_disk_attach_to(int argc, char **argv)
 		return CLI_FAILURE;
 	}
 	chain.paths = json_object_new_array();
-	if (find_chain(&chain, path, place.dvd) &&
-		open_chain(&chain, !place.read_only && !place.dvd)) {
-		request = make_request("attach-disk", &place, NULL);
+	if (find_chain(&chain, path, a.dvd) && open_chain(&chain, !a.read_only && !a.dvd)) {
+		request = make_request("attach-disk", &a, NULL);
 		json_object_object_add(request, "paths", json_object_get(chain.paths));
-		json_object_object_add(request, "dvd", json_object_new_boolean(place.dvd));
-		json_object_object_add(
-			request, "read-only", json_object_new_boolean(place.read_only));
+		json_object_object_add(request, "dvd", json_object_new_boolean(a.dvd));
+		json_object_object_add(request, "read-only", json_object_new_boolean(a.read_only));
 		reply = cli_machine_ask(argv[optind], request, chain.fds, chain.n);
 		json_object_put(request);
 	}
@@ -232,10 +219,10 @@ static const char detach_help[] =
 	"  --lun N         instead of the file: 0 to 63\n"
 	"  --help          this help\n";
 
-static const struct option detach_options[] = {
-	{"force", no_argument, NULL, OPT_FORCE},
-	{"controller", required_argument, NULL, OPT_CONTROLLER},
-	{"lun", required_argument, NULL, OPT_LUN},
+static const struct cli_option detach_options[] = {
+	CLI_FLAG("force", force),
+	CLI_TAKE("controller", take_controller),
+	CLI_TAKE("lun", take_lun),
 	{0},
 };
 
@@ -246,13 +233,12 @@ static const struct cli_syntax detach_syntax = {
 	.min = 1,
 	.max = 2,
 	.arguments = "MACHINE and FILE",
-	.take = take_option,
 };
 
 /* Either a file or a LUN names the disk. */
-static bool is_named_once(bool has_file, const struct place *place)
+static bool is_named_once(bool has_file, const struct arguments *a)
 {
-	if (has_file != place->has_lun)
+	if (has_file != a->has_lun)
 		return true;
 	log_error("give either the disk's file or --lun");
 	return false;
@@ -260,16 +246,16 @@ static bool is_named_once(bool has_file, const struct place *place)
 
 int cli_disk_detach_from(int argc, char **argv)
 {
-	struct place place = {0};
-	int status = cli_options(&detach_syntax, argc, argv, &place);
+	struct arguments a = {0};
+	int status = cli_options(&detach_syntax, argc, argv, &a);
 	bool has_file = argc - optind == 2;
 	struct json_object *request, *reply;
 
 	if (status != CLI_GO_ON)
 		return status;
-	if (!is_named_once(has_file, &place))
+	if (!is_named_once(has_file, &a))
 		return CLI_USAGE_ERROR;
-	request = make_request("detach-disk", &place, has_file ? argv[optind + 1] : NULL);
+	request = make_request("detach-disk", &a, has_file ? argv[optind + 1] : NULL);
 	reply = cli_machine_ask(argv[optind], request, NULL, 0);
 	status = reply ? 0 : CLI_FAILURE;
 	json_object_put(reply);
@@ -291,9 +277,9 @@ static const char resize_help[] =
 	"  --lun N         instead of the file: 0 to 63\n"
 	"  --help          this help\n";
 
-static const struct option resize_options[] = {
-	{"controller", required_argument, NULL, OPT_CONTROLLER},
-	{"lun", required_argument, NULL, OPT_LUN},
+static const struct cli_option resize_options[] = {
+	CLI_TAKE("controller", take_controller),
+	CLI_TAKE("lun", take_lun),
 	{0},
 };
 
@@ -304,7 +290,6 @@ static const struct cli_syntax resize_syntax = {
 	.min = 2,
 	.max = 3,
 	.arguments = "MACHINE, FILE and SIZE",
-	.take = take_option,
 };
 
 static bool add_size(struct json_object *request, const char *text)
@@ -321,17 +306,17 @@ static bool add_size(struct json_object *request, const char *text)
 
 int cli_disk_resize_in(int argc, char **argv)
 {
-	struct place place = {0};
-	int status = cli_options(&resize_syntax, argc, argv, &place);
+	struct arguments a = {0};
+	int status = cli_options(&resize_syntax, argc, argv, &a);
 	bool has_file = argc - optind == 3;
 	struct json_object *request, *reply = NULL, *before, *size;
 	char was[CLI_SIZE_TEXT], is[CLI_SIZE_TEXT];
 
 	if (status != CLI_GO_ON)
 		return status;
-	if (!is_named_once(has_file, &place))
+	if (!is_named_once(has_file, &a))
 		return CLI_USAGE_ERROR;
-	request = make_request("resize-disk", &place, has_file ? argv[optind + 1] : NULL);
+	request = make_request("resize-disk", &a, has_file ? argv[optind + 1] : NULL);
 	status = CLI_USAGE_ERROR;
 	if (add_size(request, argv[argc - 1])) {
 		reply = cli_machine_ask(argv[optind], request, NULL, 0);

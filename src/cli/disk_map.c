@@ -21,17 +21,15 @@ static const char help[] =
 	"  --format FORMAT  vhdx, vhd or raw, instead of what the contents say\n"
 	"  --help           this help\n";
 
-enum option_code { OPT_JSON = CLI_OPTION, OPT_FORMAT };
-
-static const struct option options[] = {
-	{"json", no_argument, NULL, OPT_JSON},
-	{"format", required_argument, NULL, OPT_FORMAT},
-	{0},
-};
-
 struct arguments {
 	bool json;
 	enum disk_format format;
+};
+
+static const struct cli_option options[] = {
+	CLI_FLAG("json", json),
+	CLI_VALUE("format", format, enum disk_format, cli_parse_format),
+	{0},
 };
 
 struct run {
@@ -110,15 +108,6 @@ static int walk(struct disk *d, struct output *o, struct disk_progress *progress
 	return err;
 }
 
-static bool take(void *ctx, int code, const char *value)
-{
-	struct arguments *a = ctx;
-
-	if (code == OPT_FORMAT)
-		return cli_parse_format("--format", value, &a->format);
-	return a->json = true;
-}
-
 static const struct cli_syntax syntax = {
 	.command = "disk map",
 	.help = help,
@@ -126,7 +115,6 @@ static const struct cli_syntax syntax = {
 	.min = 1,
 	.max = 1,
 	.arguments = "the disk's FILE",
-	.take = take,
 };
 
 static int show(struct cli_job *job, const char *path, const struct arguments *a)

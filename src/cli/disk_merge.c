@@ -31,17 +31,6 @@ static const char help[] =
 	"  --parallel N   requests under way at once, 1 to 64 (default 8)\n"
 	"  --help         this help\n";
 
-enum option_code { OPT_INTO = CLI_OPTION, OPT_DEPTH, OPT_LEAF, OPT_REMOVE, OPT_PARALLEL };
-
-static const struct option options[] = {
-	{"into", required_argument, NULL, OPT_INTO},
-	{"depth", required_argument, NULL, OPT_DEPTH},
-	{"leaf", required_argument, NULL, OPT_LEAF},
-	{"remove", no_argument, NULL, OPT_REMOVE},
-	{"parallel", required_argument, NULL, OPT_PARALLEL},
-	{0},
-};
-
 struct arguments {
 	const char *child, *into, *leaf;
 	unsigned depth; /* 0: not given */
@@ -49,25 +38,19 @@ struct arguments {
 	struct disk_merge merge;
 };
 
-static bool take(void *ctx, int code, const char *value)
+static bool take_depth(const char *option, const char *value, void *depth)
 {
-	struct arguments *a = ctx;
-
-	switch (code) {
-	case OPT_INTO:
-		a->into = value;
-		return true;
-	case OPT_DEPTH:
-		return cli_take_number("--depth", value, 1, DEPTH_MAX, &a->depth);
-	case OPT_LEAF:
-		a->leaf = value;
-		return true;
-	case OPT_REMOVE:
-		return a->remove = true;
-	default:
-		return cli_parse_parallel("--parallel", value, &a->merge.parallel);
-	}
+	return cli_take_number(option, value, 1, DEPTH_MAX, depth);
 }
+
+static const struct cli_option options[] = {
+	CLI_STRING("into", into),
+	CLI_VALUE("depth", depth, unsigned, take_depth),
+	CLI_STRING("leaf", leaf),
+	CLI_FLAG("remove", remove),
+	CLI_VALUE("parallel", merge.parallel, unsigned, cli_parse_parallel),
+	{0},
+};
 
 static struct disk *image_at(struct disk *d, unsigned depth)
 {
@@ -205,7 +188,6 @@ static const struct cli_syntax syntax = {
 	.min = 1,
 	.max = 1,
 	.arguments = "the CHILD to merge",
-	.take = take,
 };
 
 int cli_disk_merge(int argc, char **argv)

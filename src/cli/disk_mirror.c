@@ -32,26 +32,7 @@ static const char help[] =
 	"  --overwrite             replace TARGET if it exists\n"
 	"  --help                  this help\n";
 
-enum option_code {
-	OPT_FORMAT = CLI_OPTION,
-	OPT_FIXED,
-	OPT_BLOCK_SIZE,
-	OPT_SOURCE_FORMAT,
-	OPT_FILE,
-	OPT_OVERWRITE,
-};
-
-static const struct option options[] = {
-	{"format", required_argument, NULL, OPT_FORMAT},
-	{"fixed", no_argument, NULL, OPT_FIXED},
-	{"block-size", required_argument, NULL, OPT_BLOCK_SIZE},
-	{"source-format", required_argument, NULL, OPT_SOURCE_FORMAT},
-	{"file", no_argument, NULL, OPT_FILE},
-	{"overwrite", no_argument, NULL, OPT_OVERWRITE},
-	{0},
-};
-
-struct mirroring {
+struct arguments {
 	/* The command line's. */
 	const char *source, *path;
 	struct disk_create create;
@@ -67,27 +48,17 @@ struct mirroring {
 	pthread_t teller; /* says when it is ready */
 };
 
-static bool take(void *ctx, int code, const char *value)
-{
-	struct mirroring *m = ctx;
+static const struct cli_option options[] = {
+	CLI_VALUE("format", create.format, enum disk_format, cli_parse_format),
+	CLI_FLAG("fixed", fixed),
+	CLI_VALUE("block-size", create.block_size, uint32_t, cli_parse_block_size),
+	CLI_VALUE("source-format", source_format, enum disk_format, cli_parse_format),
+	CLI_FLAG("file", file),
+	CLI_FLAG("overwrite", create.overwrite),
+	{0},
+};
 
-	switch (code) {
-	case OPT_FORMAT:
-		return cli_parse_format("--format", value, &m->create.format);
-	case OPT_FIXED:
-		return m->fixed = true;
-	case OPT_BLOCK_SIZE:
-		return cli_parse_block_size("--block-size", value, &m->create.block_size);
-	case OPT_SOURCE_FORMAT:
-		return cli_parse_format("--source-format", value, &m->source_format);
-	case OPT_FILE:
-		return m->file = true;
-	default:
-		return m->create.overwrite = true;
-	}
-}
-
-static bool settle(struct mirroring *m)
+static bool settle(struct arguments *m)
 {
 	if (!cli_settle_format(m->path, &m->create.format))
 		return false;
@@ -98,7 +69,7 @@ static bool settle(struct mirroring *m)
 
 static void *tell(void *ctx)
 {
-	struct mirroring *m = ctx;
+	struct arguments *m = ctx;
 	int err;
 
 	if (disk_mirror_wait(m->mirror) == DISK_MIRROR_READY) {
@@ -110,7 +81,7 @@ static void *tell(void *ctx)
 	return NULL;
 }
 
-static int open_target(struct mirroring *m)
+static int open_target(struct arguments *m)
 {
 	struct cli_service *s = &m->service;
 	const struct disk_open_options open = {
@@ -131,7 +102,7 @@ static int open_target(struct mirroring *m)
 	return err;
 }
 
-static int begin(struct mirroring *m)
+static int begin(struct arguments *m)
 {
 	int err = open_target(m);
 
@@ -147,7 +118,7 @@ static int begin(struct mirroring *m)
 }
 
 /* Nobody writes to the source any more. A copy that still runs comes too late. */
-static int end(struct mirroring *m)
+static int end(struct arguments *m)
 {
 	int closed, err;
 
@@ -174,13 +145,13 @@ static int end(struct mirroring *m)
 /* Somebody had it detached, and waits for this. */
 static int ended(void *ctx)
 {
-	struct mirroring *m = ctx;
+	struct arguments *m = ctx;
 	int err = end(m), closed = cli_service_close(&m->service);
 
 	return err ? err : closed;
 }
 
-static int serve(struct mirroring *m)
+static int serve(struct arguments *m)
 {
 	const struct disk_attach_options how = {.no_device = m->file, .ended = ended, .ctx = m};
 	struct cli_service *s = &m->service;
@@ -207,7 +178,7 @@ static int serve(struct mirroring *m)
 	return err ? CLI_FAILURE : 0;
 }
 
-static int mirror(struct mirroring *m)
+static int mirror(struct arguments *m)
 {
 	int err, status;
 
@@ -227,12 +198,11 @@ static const struct cli_syntax syntax = {
 	.min = 2,
 	.max = 2,
 	.arguments = "SOURCE and TARGET",
-	.take = take,
 };
 
 int cli_disk_mirror(int argc, char **argv)
 {
-	struct mirroring m = {0};
+	struct arguments m = {0};
 	int status = cli_options(&syntax, argc, argv, &m);
 
 	if (status != CLI_GO_ON)

@@ -21,15 +21,6 @@ static const char help[] =
 	"  --format FORMAT  vhdx, vhd or raw, instead of what the contents say\n"
 	"  --help           this help\n";
 
-enum option_code { OPT_MINIMUM = CLI_OPTION, OPT_LOSE_DATA, OPT_FORMAT };
-
-static const struct option options[] = {
-	{"minimum", no_argument, NULL, OPT_MINIMUM},
-	{"lose-data", no_argument, NULL, OPT_LOSE_DATA},
-	{"format", required_argument, NULL, OPT_FORMAT},
-	{0},
-};
-
 struct arguments {
 	uint64_t bytes;
 	bool more; /* than it has */
@@ -37,19 +28,12 @@ struct arguments {
 	enum disk_format format;
 };
 
-static bool take(void *ctx, int code, const char *value)
-{
-	struct arguments *a = ctx;
-
-	switch (code) {
-	case OPT_MINIMUM:
-		return a->minimum = true;
-	case OPT_LOSE_DATA:
-		return a->lose = true;
-	default:
-		return cli_parse_format("--format", value, &a->format);
-	}
-}
+static const struct cli_option options[] = {
+	CLI_FLAG("minimum", minimum),
+	CLI_FLAG("lose-data", lose),
+	CLI_VALUE("format", format, enum disk_format, cli_parse_format),
+	{0},
+};
 
 /* The new size in bytes; 0: said why there is none. */
 static uint64_t new_size(struct disk *d, const struct arguments *a)
@@ -101,7 +85,6 @@ static const struct cli_syntax syntax = {
 	.min = 1,
 	.max = 2,
 	.arguments = "the disk's FILE and the new SIZE",
-	.take = take,
 };
 
 int cli_disk_resize(int argc, char **argv)

@@ -26,47 +26,28 @@ static const char help[] =
 	"  --format FORMAT  vhdx, vhd or raw, instead of what the contents say\n"
 	"  --help           this help\n";
 
-enum option_code { OPT_SOCKET = CLI_OPTION, OPT_READ_ONLY, OPT_NAME, OPT_FORMAT };
-
-static const struct option options[] = {
-	{"socket", required_argument, NULL, OPT_SOCKET},
-	{"read-only", no_argument, NULL, OPT_READ_ONLY},
-	{"name", required_argument, NULL, OPT_NAME},
-	{"format", required_argument, NULL, OPT_FORMAT},
-	{0},
-};
-
 struct arguments {
 	const char *socket, *name;
 	bool read_only;
 	enum disk_format format;
 };
 
-static bool take_name(struct arguments *a, const char *value)
+static bool take_name(const char *option, const char *value, void *name)
 {
-	a->name = value;
+	*(const char **)name = value;
 	if (strlen(value) <= NBD_MAX_STRING)
 		return true;
-	log_error("--name: a name has at most %u bytes", NBD_MAX_STRING);
+	log_error("%s: a name has at most %u bytes", option, NBD_MAX_STRING);
 	return false;
 }
 
-static bool take(void *ctx, int code, const char *value)
-{
-	struct arguments *a = ctx;
-
-	switch (code) {
-	case OPT_SOCKET:
-		a->socket = value;
-		return true;
-	case OPT_READ_ONLY:
-		return a->read_only = true;
-	case OPT_NAME:
-		return take_name(a, value);
-	default:
-		return cli_parse_format("--format", value, &a->format);
-	}
-}
+static const struct cli_option options[] = {
+	CLI_STRING("socket", socket),
+	CLI_FLAG("read-only", read_only),
+	CLI_VALUE("name", name, const char *, take_name),
+	CLI_VALUE("format", format, enum disk_format, cli_parse_format),
+	{0},
+};
 
 static int serve(struct cli_service *s, const struct arguments *a)
 {
@@ -96,7 +77,6 @@ static const struct cli_syntax syntax = {
 	.min = 1,
 	.max = 1,
 	.arguments = "the disk's FILE",
-	.take = take,
 };
 
 int cli_disk_serve(int argc, char **argv)

@@ -21,16 +21,6 @@ static const char help[] =
 	"  --physical-sector SIZE  512 or 4096\n"
 	"  --help                  this help\n";
 
-enum option_code { OPT_PARENT = CLI_OPTION, OPT_FORCE, OPT_ID, OPT_PHYSICAL_SECTOR };
-
-static const struct option options[] = {
-	{"parent", required_argument, NULL, OPT_PARENT},
-	{"force", no_argument, NULL, OPT_FORCE},
-	{"id", required_argument, NULL, OPT_ID},
-	{"physical-sector", required_argument, NULL, OPT_PHYSICAL_SECTOR},
-	{0},
-};
-
 struct arguments {
 	const char *parent;
 	bool force, identify;
@@ -38,26 +28,24 @@ struct arguments {
 	uint32_t physical_sector;
 };
 
-static bool take(void *ctx, int code, const char *value)
+static bool take_id(const char *option, const char *value, void *arguments)
 {
-	struct arguments *a = ctx;
+	struct arguments *a = arguments;
 
-	switch (code) {
-	case OPT_PARENT:
-		a->parent = value;
-		return true;
-	case OPT_FORCE:
-		return a->force = true;
-	case OPT_ID:
-		a->identify = true;
-		if (strcmp(value, "new") != 0)
-			return cli_parse_guid("--id", value, &a->id);
-		guid_new(&a->id);
-		return true;
-	default:
-		return cli_parse_sector("--physical-sector", value, &a->physical_sector);
-	}
+	a->identify = true;
+	if (strcmp(value, "new") != 0)
+		return cli_parse_guid(option, value, &a->id);
+	guid_new(&a->id);
+	return true;
 }
+
+static const struct cli_option options[] = {
+	CLI_STRING("parent", parent),
+	CLI_FLAG("force", force),
+	CLI_TAKE("id", take_id),
+	CLI_VALUE("physical-sector", physical_sector, uint32_t, cli_parse_sector),
+	{0},
+};
 
 static int set(struct cli_job *job, const char *path, const struct arguments *a)
 {
@@ -84,7 +72,6 @@ static const struct cli_syntax syntax = {
 	.min = 1,
 	.max = 1,
 	.arguments = "the disk's FILE",
-	.take = take,
 };
 
 int cli_disk_set(int argc, char **argv)

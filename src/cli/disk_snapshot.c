@@ -36,16 +36,6 @@ static const char help[] =
 	"  --json       for programs: one JSON object\n"
 	"  --help       this help\n";
 
-enum option_code { OPT_WRITEABLE = CLI_OPTION, OPT_ID, OPT_KEEP, OPT_JSON };
-
-static const struct option options[] = {
-	{"writeable", no_argument, NULL, OPT_WRITEABLE},
-	{"id", required_argument, NULL, OPT_ID},
-	{"keep", no_argument, NULL, OPT_KEEP},
-	{"json", no_argument, NULL, OPT_JSON},
-	{0},
-};
-
 struct arguments {
 	const char *path;  /* of the set */
 	const char *image; /* for new */
@@ -53,21 +43,13 @@ struct arguments {
 	bool writeable, keep, json;
 };
 
-static bool take_option(void *ctx, int code, const char *value)
-{
-	struct arguments *a = ctx;
-
-	switch (code) {
-	case OPT_WRITEABLE:
-		return a->writeable = true;
-	case OPT_ID:
-		return cli_parse_guid("--id", value, &a->id);
-	case OPT_KEEP:
-		return a->keep = true;
-	default:
-		return a->json = true;
-	}
-}
+static const struct cli_option options[] = {
+	CLI_FLAG("writeable", writeable),
+	CLI_VALUE("id", id, GUID, cli_parse_guid),
+	CLI_FLAG("keep", keep),
+	CLI_FLAG("json", json),
+	{0},
+};
 
 /* ---- Through virtdisk.h --------------------------------------------------------------------- */
 
@@ -302,7 +284,6 @@ static const struct cli_syntax syntax = {
 	.min = 2,
 	.max = 3,
 	.arguments = "what to do and the SET",
-	.take = take_option,
 };
 
 int cli_disk_snapshot(int argc, char **argv)

@@ -25,11 +25,11 @@ static const struct {
 
 #define N_FORMATS (sizeof(formats) / sizeof(formats[0]))
 
-bool cli_parse_format(const char *option, const char *text, enum disk_format *format)
+bool cli_parse_format(const char *option, const char *text, void *format)
 {
 	for (size_t i = 0; i < N_FORMATS; i++)
 		if (strcasecmp(text, formats[i].word) == 0) {
-			*format = formats[i].format;
+			*(enum disk_format *)format = formats[i].format;
 			return true;
 		}
 	log_error("%s %s: there are vhdx, vhd and raw", option, text);
@@ -81,7 +81,7 @@ bool cli_parse_new_size(const char *text, uint64_t *bytes, bool *more)
 	return false;
 }
 
-bool cli_parse_sector(const char *option, const char *text, uint32_t *bytes)
+bool cli_parse_sector(const char *option, const char *text, void *bytes)
 {
 	uint64_t n;
 
@@ -89,11 +89,11 @@ bool cli_parse_sector(const char *option, const char *text, uint32_t *bytes)
 		log_error("%s %s: sectors are 512 or 4096 bytes", option, text);
 		return false;
 	}
-	*bytes = n;
+	*(uint32_t *)bytes = n;
 	return true;
 }
 
-bool cli_parse_option_bytes(const char *option, const char *text, uint64_t *bytes)
+bool cli_parse_option_bytes(const char *option, const char *text, void *bytes)
 {
 	if (!cli_parse_bytes(text, bytes))
 		return true;
@@ -101,7 +101,7 @@ bool cli_parse_option_bytes(const char *option, const char *text, uint64_t *byte
 	return false;
 }
 
-bool cli_parse_block_size(const char *option, const char *text, uint32_t *bytes)
+bool cli_parse_block_size(const char *option, const char *text, void *bytes)
 {
 	uint64_t n;
 
@@ -109,16 +109,16 @@ bool cli_parse_block_size(const char *option, const char *text, uint32_t *bytes)
 		log_error("%s %s: give a power of two such as 2M", option, text);
 		return false;
 	}
-	*bytes = n;
+	*(uint32_t *)bytes = n;
 	return true;
 }
 
-bool cli_parse_parallel(const char *option, const char *text, unsigned *n)
+bool cli_parse_parallel(const char *option, const char *text, void *n)
 {
 	return cli_take_number(option, text, 1, DISK_PARALLEL_MAX, n);
 }
 
-bool cli_parse_guid(const char *option, const char *text, GUID *id)
+bool cli_parse_guid(const char *option, const char *text, void *id)
 {
 	if (guid_parse(text, id))
 		return true;

@@ -12,22 +12,10 @@
 #include "cli/cli.h"
 #include "cli/session.h"
 
-struct wish {
+struct arguments {
 	struct session_wish session;
 	bool terminal;
 };
-
-enum { OPT_TERMINAL = CLI_OPTION };
-
-static bool take_option(void *ctx, int code, const char *value)
-{
-	struct wish *w = ctx;
-
-	if (code >= SESSION_OPTION)
-		return session_take_option(&w->session, code, value);
-	w->terminal = true;
-	return true;
-}
 
 static struct session_window_size window_size(void)
 {
@@ -39,7 +27,7 @@ static struct session_window_size window_size(void)
 
 /* The session's own descriptors: standard input that is also the password file stays the rest of
  * it. */
-static int run(struct wish *w, enum session_kind kind, char *const *command)
+static int run(struct arguments *w, enum session_kind kind, char *const *command)
 {
 	struct session *s = calloc(1, sizeof(*s));
 	const char *term = getenv("TERM");
@@ -81,8 +69,8 @@ static const char exec_help[] =
 	"  -t, --terminal        give it a terminal\n" SESSION_OPTIONS_HELP
 	"  --help                this help\n";
 
-static const struct option exec_options[] = {
-	{"terminal", no_argument, NULL, OPT_TERMINAL},
+static const struct cli_option exec_options[] = {
+	CLI_LETTER('t', "terminal", terminal),
 	SESSION_OPTIONS,
 	{0},
 };
@@ -91,16 +79,14 @@ static const struct cli_syntax exec_syntax = {
 	.command = "exec",
 	.help = exec_help,
 	.options = exec_options,
-	.letters = "t",
 	.min = 2,
 	.max = SESSION_STRINGS_MAX,
 	.arguments = "VM and COMMAND",
-	.take = take_option,
 };
 
 int cli_exec(int argc, char **argv)
 {
-	struct wish w = {0};
+	struct arguments w = {0};
 	int status = cli_options(&exec_syntax, argc, argv, &w);
 
 	if (status != CLI_GO_ON)
@@ -120,7 +106,7 @@ static const char enter_help[] =
 	"At the beginning of a line, ~. hangs up, and ~? shows the other escapes.\n"
 	"\n" SESSION_OPTIONS_HELP "  --help                this help\n";
 
-static const struct option enter_options[] = {
+static const struct cli_option enter_options[] = {
 	SESSION_OPTIONS,
 	{0},
 };
@@ -132,13 +118,12 @@ static const struct cli_syntax enter_syntax = {
 	.min = 1,
 	.max = 1,
 	.arguments = "VM",
-	.take = take_option,
 };
 
 int cli_enter(int argc, char **argv)
 {
 	static char *const nothing[] = {NULL};
-	struct wish w = {.terminal = true};
+	struct arguments w = {.terminal = true};
 	int status = cli_options(&enter_syntax, argc, argv, &w);
 
 	if (status != CLI_GO_ON)

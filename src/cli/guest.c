@@ -52,37 +52,27 @@ static struct json_object *ask(const char *machine, struct json_object *request)
 	return reply;
 }
 
-struct flags {
+struct arguments {
 	bool json, force, hibernate;
 };
 
-enum { OPT_FORCE = GUEST_JSON + 1, OPT_HIBERNATE };
-
-static bool take_flag(void *ctx, int code, const char *value)
-{
-	struct flags *f = ctx;
-
-	f->json |= code == GUEST_JSON;
-	f->force |= code == OPT_FORCE;
-	f->hibernate |= code == OPT_HIBERNATE;
-	return true;
-}
-
-static const struct option only_json[] = {GUEST_JSON_OPTION, {0}};
+static const struct cli_option only_json[] = {
+	CLI_FLAG("json", json),
+	{0},
+};
 
 /* The options of a command for a machine, and with @service for one of its services. */
-static int read_flags(const char *command, const char *help, const struct option *options,
-	bool service, int argc, char **argv, struct flags *flags)
+static int read_flags(const char *command, const char *help, const struct cli_option *options,
+	bool service, int argc, char **argv, struct arguments *a)
 {
 	const struct cli_syntax syntax = {.command = command,
 		.help = help,
 		.options = options,
 		.min = service ? 2 : 1,
 		.max = service ? 2 : 1,
-		.arguments = service ? "the machine and a SERVICE" : "the machine",
-		.take = take_flag};
+		.arguments = service ? "the machine and a SERVICE" : "the machine"};
 
-	return cli_options(&syntax, argc, argv, flags);
+	return cli_options(&syntax, argc, argv, a);
 }
 
 /* ---- heartbeat ------------------------------------------------------------------------------ */
@@ -100,9 +90,9 @@ static const char heartbeat_help[] =
 
 static int heartbeat(int argc, char **argv)
 {
-	struct flags flags = {0};
-	int status = read_flags(
-		"guest VM heartbeat", heartbeat_help, only_json, false, argc, argv, &flags);
+	struct arguments a = {0};
+	int status =
+		read_flags("guest VM heartbeat", heartbeat_help, only_json, false, argc, argv, &a);
 	struct json_object *reply, *value;
 	char since[64] = "";
 	const char *contact;
@@ -115,7 +105,7 @@ static int heartbeat(int argc, char **argv)
 		return CLI_FAILURE;
 	contact = cli_guest_string(reply, "status");
 	status = strcmp(contact, "ok") == 0 ? 0 : CLI_FAILURE;
-	if (flags.json)
+	if (a.json)
 		return cli_print_json(reply), status;
 	if (json_object_object_get_ex(reply, "since", &value)) {
 		t = json_object_get_int64(value);
@@ -143,12 +133,12 @@ static const char time_help[] =
 
 static int set_time(int argc, char **argv)
 {
-	struct flags flags = {0};
-	int status = read_flags("guest VM time", time_help, only_json, false, argc, argv, &flags);
+	struct arguments a = {0};
+	int status = read_flags("guest VM time", time_help, only_json, false, argc, argv, &a);
 
 	if (status != CLI_GO_ON)
 		return status;
-	return cli_guest_end(ask(argv[optind], cli_guest_request("set-time")), flags.json);
+	return cli_guest_end(ask(argv[optind], cli_guest_request("set-time")), a.json);
 }
 
 /* ---- shutdown, reboot ----------------------------------------------------------------------- */
@@ -174,41 +164,47 @@ static const char reboot_help[] =
 	"  --json       {} on success\n"
 	"  --help       this help\n";
 
-static const struct option shutdown_options[] = {GUEST_JSON_OPTION,
-	{"force", no_argument, NULL, OPT_FORCE}, {"hibernate", no_argument, NULL, OPT_HIBERNATE},
-	{0}};
-static const struct option reboot_options[] = {
-	GUEST_JSON_OPTION, {"force", no_argument, NULL, OPT_FORCE}, {0}};
+static const struct cli_option shutdown_options[] = {
+	CLI_FLAG("json", json),
+	CLI_FLAG("force", force),
+	CLI_FLAG("hibernate", hibernate),
+	{0},
+};
+static const struct cli_option reboot_options[] = {
+	CLI_FLAG("json", json),
+	CLI_FLAG("force", force),
+	{0},
+};
 
 /* After its options were read. */
-static int end_guest(int status, const struct flags *flags, const char *action, char **argv)
+static int end_guest(int status, const struct arguments *a, const char *action, char **argv)
 {
 	struct json_object *request;
 
 	if (status != CLI_GO_ON)
 		return status;
 	request = cli_guest_request("shutdown");
-	cli_guest_add_string(request, "action", flags->hibernate ? "hibernate" : action);
-	json_object_object_add(request, "force", json_object_new_boolean(flags->force));
-	return cli_guest_end(ask(argv[optind], request), flags->json);
+	cli_guest_add_string(request, "action", a->hibernate ? "hibernate" : action);
+	json_object_object_add(request, "force", json_object_new_boolean(a->force));
+	return cli_guest_end(ask(argv[optind], request), a->json);
 }
 
 static int shut_down(int argc, char **argv)
 {
-	struct flags flags = {0};
+	struct arguments a = {0};
 	int status = read_flags(
-		"guest VM shutdown", shutdown_help, shutdown_options, false, argc, argv, &flags);
+		"guest VM shutdown", shutdown_help, shutdown_options, false, argc, argv, &a);
 
-	return end_guest(status, &flags, "shutdown", argv);
+	return end_guest(status, &a, "shutdown", argv);
 }
 
 static int reboot(int argc, char **argv)
 {
-	struct flags flags = {0};
-	int status = read_flags(
-		"guest VM reboot", reboot_help, reboot_options, false, argc, argv, &flags);
+	struct arguments a = {0};
+	int status =
+		read_flags("guest VM reboot", reboot_help, reboot_options, false, argc, argv, &a);
 
-	return end_guest(status, &flags, "reboot", argv);
+	return end_guest(status, &a, "reboot", argv);
 }
 
 /* ---- services, enable, disable -------------------------------------------------------------- */
@@ -226,16 +222,16 @@ static const char services_help[] =
 
 static int services(int argc, char **argv)
 {
-	struct flags flags = {0};
-	int status = read_flags(
-		"guest VM services", services_help, only_json, false, argc, argv, &flags);
+	struct arguments a = {0};
+	int status =
+		read_flags("guest VM services", services_help, only_json, false, argc, argv, &a);
 	struct json_object *reply, *list, *enabled;
 
 	if (status != CLI_GO_ON)
 		return status;
 	reply = ask(argv[optind], cli_guest_request("services"));
-	if (!reply || flags.json || !json_object_object_get_ex(reply, "services", &list))
-		return cli_guest_end(reply, flags.json);
+	if (!reply || a.json || !json_object_object_get_ex(reply, "services", &list))
+		return cli_guest_end(reply, a.json);
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *one = json_object_array_get_idx(list, i);
 
@@ -250,7 +246,7 @@ static int services(int argc, char **argv)
 }
 
 /* After its options were read. */
-static int change_service(int status, const struct flags *flags, const char *command, char **argv)
+static int change_service(int status, const struct arguments *a, const char *command, char **argv)
 {
 	struct json_object *request;
 
@@ -258,7 +254,7 @@ static int change_service(int status, const struct flags *flags, const char *com
 		return status;
 	request = cli_guest_request(command);
 	cli_guest_add_string(request, "service", argv[optind + 1]);
-	return cli_guest_end(ask(argv[optind], request), flags->json);
+	return cli_guest_end(ask(argv[optind], request), a->json);
 }
 
 static const char enable_help[] =
@@ -274,20 +270,18 @@ static const char disable_help[] = "Usage: partita guest VM disable SERVICE [--j
 
 static int enable(int argc, char **argv)
 {
-	struct flags flags = {0};
-	int status =
-		read_flags("guest VM enable", enable_help, only_json, true, argc, argv, &flags);
+	struct arguments a = {0};
+	int status = read_flags("guest VM enable", enable_help, only_json, true, argc, argv, &a);
 
-	return change_service(status, &flags, "enable-service", argv);
+	return change_service(status, &a, "enable-service", argv);
 }
 
 static int disable(int argc, char **argv)
 {
-	struct flags flags = {0};
-	int status =
-		read_flags("guest VM disable", disable_help, only_json, true, argc, argv, &flags);
+	struct arguments a = {0};
+	int status = read_flags("guest VM disable", disable_help, only_json, true, argc, argv, &a);
 
-	return change_service(status, &flags, "disable-service", argv);
+	return change_service(status, &a, "disable-service", argv);
 }
 
 /* ---- The table ------------------------------------------------------------------------------ */

@@ -10,12 +10,6 @@
 
 struct json_object;
 
-enum { GUEST_JSON = CLI_OPTION }; /* the code of --json, which all commands have */
-#define GUEST_JSON_OPTION                                                                          \
-	{                                                                                          \
-		"json", no_argument, NULL, GUEST_JSON                                              \
-	}
-
 /* A request with a command and nothing else yet. */
 struct json_object *cli_guest_request(const char *command);
 void cli_guest_add_string(struct json_object *request, const char *name, const char *value);

@@ -31,22 +31,17 @@ static const char help[] =
 	"  --json                an object with size (bytes)\n"
 	"  --help                this help\n";
 
-enum { OPT_OVERWRITE = GUEST_JSON + 1, OPT_DIRECTORIES };
-
-struct copy {
+struct arguments {
 	bool json, overwrite, directories;
 	bool shown; /* how far it is */
 };
 
-static bool take(void *ctx, int code, const char *value)
-{
-	struct copy *c = ctx;
-
-	c->json |= code == GUEST_JSON;
-	c->overwrite |= code == OPT_OVERWRITE;
-	c->directories |= code == OPT_DIRECTORIES;
-	return true;
-}
+static const struct cli_option options[] = {
+	CLI_FLAG("json", json),
+	CLI_FLAG("overwrite", overwrite),
+	CLI_FLAG("create-directories", directories),
+	{0},
+};
 
 static uint64_t number(const struct json_object *o, const char *name)
 {
@@ -60,14 +55,14 @@ static bool show_progress(void *ctx, struct json_object *progress)
 {
 	const uint64_t copied = number(progress, "copied"), size = number(progress, "size");
 	char done[CLI_SIZE_TEXT], all[CLI_SIZE_TEXT];
-	struct copy *c = ctx;
+	struct arguments *a = ctx;
 
 	if (!isatty(STDERR_FILENO))
 		return true;
 	fprintf(stderr, "copying  %3u%%  %s of %s\033[K\r",
 		size ? (unsigned)((double)copied * 100 / (double)size) : 100,
 		cli_size(copied, done), cli_size(size, all));
-	c->shown = true;
+	a->shown = true;
 	return true;
 }
 
@@ -86,7 +81,8 @@ static int open_file(const char *path)
 	return fd;
 }
 
-static struct json_object *request_for(const struct copy *c, const char *file, const char *path)
+static struct json_object *request_for(
+	const struct arguments *a, const char *file, const char *path)
 {
 	const char *slash = strrchr(file, '/');
 	struct json_object *request = cli_guest_request("copy-file");
@@ -96,27 +92,23 @@ static struct json_object *request_for(const struct copy *c, const char *file, c
 	if (n && path[n - 1] == '/' && asprintf(&whole, "%s%s", path, slash ? slash + 1 : file) < 0)
 		whole = NULL;
 	cli_guest_add_string(request, "path", whole ? whole : path);
-	json_object_object_add(request, "overwrite", json_object_new_boolean(c->overwrite));
+	json_object_object_add(request, "overwrite", json_object_new_boolean(a->overwrite));
 	json_object_object_add(
-		request, "create-directories", json_object_new_boolean(c->directories));
+		request, "create-directories", json_object_new_boolean(a->directories));
 	free(whole);
 	return request;
 }
 
 int cli_guest_copy_file(int argc, char **argv)
 {
-	static const struct option options[] = {GUEST_JSON_OPTION,
-		{"overwrite", no_argument, NULL, OPT_OVERWRITE},
-		{"create-directories", no_argument, NULL, OPT_DIRECTORIES}, {0}};
 	static const struct cli_syntax syntax = {.command = "guest VM copy-file",
 		.help = help,
 		.options = options,
 		.min = 3,
 		.max = 3,
-		.arguments = "the machine, FILE and PATH",
-		.take = take};
-	struct copy c = {0};
-	int status = cli_options(&syntax, argc, argv, &c), fd;
+		.arguments = "the machine, FILE and PATH"};
+	struct arguments a = {0};
+	int status = cli_options(&syntax, argc, argv, &a), fd;
 	struct json_object *request, *reply;
 
 	if (status != CLI_GO_ON)
@@ -124,11 +116,11 @@ int cli_guest_copy_file(int argc, char **argv)
 	fd = open_file(argv[optind + 1]);
 	if (fd < 0)
 		return CLI_FAILURE;
-	request = request_for(&c, argv[optind + 1], argv[optind + 2]);
-	reply = cli_machine_hear(argv[optind], request, &fd, 1, show_progress, &c);
-	if (c.shown)
+	request = request_for(&a, argv[optind + 1], argv[optind + 2]);
+	reply = cli_machine_hear(argv[optind], request, &fd, 1, show_progress, &a);
+	if (a.shown)
 		fputs("\033[K", stderr);
 	json_object_put(request);
 	close(fd);
-	return cli_guest_end(reply, c.json);
+	return cli_guest_end(reply, a.json);
 }

@@ -35,35 +35,31 @@ static const char freeze_help[] =
 	"  --json           {} on success; with a COMMAND an object with its status\n"
 	"  --help           this help\n";
 
-enum { OPT_LIMIT = GUEST_JSON + 1, OPT_CHECK };
-
-struct freeze {
+struct arguments {
 	bool json, check;
-	int limit; /* 0: not given */
+	unsigned limit; /* 0: not given */
 	const char *machine;
 	char **command; /* NULL: none */
 	int status;	/* the command's; -1: it was not run */
 	bool thawed;
 };
 
-static bool take_freeze(void *ctx, int code, const char *value)
+static bool take_limit(const char *option, const char *value, void *seconds)
 {
-	struct freeze *f = ctx;
-	uint64_t seconds;
-
-	if (code == GUEST_JSON)
-		f->json = true;
-	if (code == OPT_CHECK)
-		f->check = true;
-	if (code != OPT_LIMIT)
-		return true;
-	if (cli_parse_count(value, 900, &seconds) || !seconds) {
-		log_error("--limit %s: give a number of seconds from 1 to 900", value);
-		return false;
-	}
-	f->limit = (int)seconds;
-	return true;
+	return cli_take_number(option, value, 1, 900, seconds);
 }
+
+static const struct cli_option freeze_options[] = {
+	CLI_FLAG("json", json),
+	CLI_VALUE("limit", limit, unsigned, take_limit),
+	CLI_FLAG("check", check),
+	{0},
+};
+
+static const struct cli_option thaw_options[] = {
+	CLI_FLAG("json", json),
+	{0},
+};
 
 /* As a shell has it: 128 and the signal, 127 where there is no such command. */
 static int run_command(char **command)
@@ -107,7 +103,7 @@ static bool thaw_guest(const char *machine)
 /* The guest is frozen. The reply to the freeze comes after the thaw. */
 static bool frozen(void *ctx, struct json_object *progress)
 {
-	struct freeze *f = ctx;
+	struct arguments *f = ctx;
 
 	fflush(stdout);
 	f->status = run_command(f->command);
@@ -115,7 +111,7 @@ static bool frozen(void *ctx, struct json_object *progress)
 	return true;
 }
 
-static int freeze_around(struct freeze *f, struct json_object *request)
+static int freeze_around(struct arguments *f, struct json_object *request)
 {
 	struct json_object *reply, *shown;
 	bool heard;
@@ -137,17 +133,13 @@ static int freeze_around(struct freeze *f, struct json_object *request)
 
 int cli_guest_freeze(int argc, char **argv)
 {
-	static const struct option options[] = {GUEST_JSON_OPTION,
-		{"limit", required_argument, NULL, OPT_LIMIT},
-		{"check", no_argument, NULL, OPT_CHECK}, {0}};
 	static const struct cli_syntax syntax = {.command = "guest VM freeze",
 		.help = freeze_help,
-		.options = options,
+		.options = freeze_options,
 		.min = 1,
 		.max = 4096,
-		.arguments = "the machine",
-		.take = take_freeze};
-	struct freeze f = {0};
+		.arguments = "the machine"};
+	struct arguments f = {0};
 	int status = cli_options(&syntax, argc, argv, &f);
 	struct json_object *request, *reply;
 
@@ -161,7 +153,7 @@ int cli_guest_freeze(int argc, char **argv)
 	}
 	request = cli_guest_request(f.check ? "check-backup" : "freeze");
 	if (f.limit)
-		json_object_object_add(request, "limit", json_object_new_int(f.limit));
+		json_object_object_add(request, "limit", json_object_new_int((int)f.limit));
 	if (f.command) {
 		status = freeze_around(&f, request);
 	} else {
@@ -184,15 +176,13 @@ static const char thaw_help[] =
 
 int cli_guest_thaw(int argc, char **argv)
 {
-	static const struct option options[] = {GUEST_JSON_OPTION, {0}};
 	static const struct cli_syntax syntax = {.command = "guest VM thaw",
 		.help = thaw_help,
-		.options = options,
+		.options = thaw_options,
 		.min = 1,
 		.max = 1,
-		.arguments = "the machine",
-		.take = take_freeze};
-	struct freeze f = {0};
+		.arguments = "the machine"};
+	struct arguments f = {0};
 	int status = cli_options(&syntax, argc, argv, &f);
 
 	if (status != CLI_GO_ON)

@@ -12,6 +12,14 @@
 #include "cli/disk.h"
 #include "cli/guest.h"
 
+struct arguments {
+	bool json;
+	const char *pool; /* of kvp; NULL: the one that suits the verb */
+	/* Of ip; lists, NULL: not given. */
+	const char *addresses, *subnets, *gateways, *dns;
+	bool ipv6, dhcp;
+};
+
 static struct json_object *ask(const char *machine, struct json_object *request)
 {
 	struct json_object *reply = cli_machine_ask(machine, request, NULL, 0);
@@ -50,23 +58,11 @@ static const char kvp_help[] =
 	"pool\n"
 	"  --help       this help\n";
 
-enum { OPT_POOL = GUEST_JSON + 1 };
-
-struct kvp_options {
-	bool json;
-	const char *pool;
+static const struct cli_option kvp_options[] = {
+	CLI_FLAG("json", json),
+	CLI_STRING("pool", pool),
+	{0},
 };
-
-static bool take_kvp(void *ctx, int code, const char *value)
-{
-	struct kvp_options *o = ctx;
-
-	if (code == GUEST_JSON)
-		o->json = true;
-	else
-		o->pool = value;
-	return true;
-}
 
 static struct json_object *about(const char *command, const char *pool)
 {
@@ -106,13 +102,13 @@ static struct json_object *list_pool(const char *machine, const char *pool)
 	return all;
 }
 
-static int list(const char *machine, const struct kvp_options *o)
+static int list(const char *machine, const struct arguments *a)
 {
 	static const char *const pools[] = {"external", "guest", "auto", "auto-external"};
 	struct json_object *all = json_object_new_object(), *items;
 
 	for (size_t i = 0; i < sizeof(pools) / sizeof(pools[0]); i++) {
-		const char *pool = o->pool ? o->pool : pools[i];
+		const char *pool = a->pool ? a->pool : pools[i];
 
 		items = list_pool(machine, pool);
 		if (!items) {
@@ -120,10 +116,10 @@ static int list(const char *machine, const struct kvp_options *o)
 			return CLI_FAILURE;
 		}
 		json_object_object_add(all, pool, items);
-		if (o->pool)
+		if (a->pool)
 			break;
 	}
-	if (o->json) {
+	if (a->json) {
 		cli_print_json(all);
 		return 0;
 	}
@@ -136,41 +132,38 @@ static int list(const char *machine, const struct kvp_options *o)
 	return 0;
 }
 
-static int get(const char *machine, const char *key, const struct kvp_options *o)
+static int get(const char *machine, const char *key, const struct arguments *a)
 {
-	struct json_object *request = about("kvp-get", o->pool ? o->pool : "guest"), *reply;
+	struct json_object *request = about("kvp-get", a->pool ? a->pool : "guest"), *reply;
 
 	cli_guest_add_string(request, "key", key);
 	reply = ask(machine, request);
-	if (reply && !o->json)
+	if (reply && !a->json)
 		puts(cli_guest_string(reply, "value"));
-	return cli_guest_end(reply, o->json);
+	return cli_guest_end(reply, a->json);
 }
 
 static int change(const char *machine, const char *command, const char *key, const char *value,
-	const struct kvp_options *o)
+	const struct arguments *a)
 {
-	struct json_object *request = about(command, o->pool ? o->pool : "external");
+	struct json_object *request = about(command, a->pool ? a->pool : "external");
 
 	cli_guest_add_string(request, "key", key);
 	if (value)
 		cli_guest_add_string(request, "value", value);
-	return cli_guest_end(ask(machine, request), o->json);
+	return cli_guest_end(ask(machine, request), a->json);
 }
 
 int cli_guest_kvp(int argc, char **argv)
 {
-	static const struct option options[] = {
-		GUEST_JSON_OPTION, {"pool", required_argument, NULL, OPT_POOL}, {0}};
 	static const struct cli_syntax syntax = {.command = "guest VM kvp",
 		.help = kvp_help,
-		.options = options,
+		.options = kvp_options,
 		.min = 1,
 		.max = 4,
-		.arguments = "the machine",
-		.take = take_kvp};
-	struct kvp_options o = {0};
-	int status = cli_options(&syntax, argc, argv, &o);
+		.arguments = "the machine"};
+	struct arguments a = {0};
+	int status = cli_options(&syntax, argc, argv, &a);
 	const char *machine, *verb, *key, *value;
 
 	if (status != CLI_GO_ON)
@@ -180,16 +173,16 @@ int cli_guest_kvp(int argc, char **argv)
 	key = argc - optind > 2 ? argv[optind + 2] : NULL;
 	value = argc - optind > 3 ? argv[optind + 3] : NULL;
 	if (strcmp(verb, "list") == 0)
-		return key ? (arguments(argc, "kvp list", 0), CLI_USAGE_ERROR) : list(machine, &o);
+		return key ? (arguments(argc, "kvp list", 0), CLI_USAGE_ERROR) : list(machine, &a);
 	if (strcmp(verb, "get") == 0)
-		return arguments(argc, "kvp get KEY", 1) ? get(machine, key, &o) : CLI_USAGE_ERROR;
+		return arguments(argc, "kvp get KEY", 1) ? get(machine, key, &a) : CLI_USAGE_ERROR;
 	if (strcmp(verb, "set") == 0)
 		return arguments(argc, "kvp set KEY VALUE", 2)
-			       ? change(machine, "kvp-set", key, value, &o)
+			       ? change(machine, "kvp-set", key, value, &a)
 			       : CLI_USAGE_ERROR;
 	if (strcmp(verb, "delete") == 0)
 		return arguments(argc, "kvp delete KEY", 1)
-			       ? change(machine, "kvp-delete", key, NULL, &o)
+			       ? change(machine, "kvp-delete", key, NULL, &a)
 			       : CLI_USAGE_ERROR;
 	log_error("kvp %s: there are list, get, set and delete", verb);
 	return CLI_USAGE_ERROR;
@@ -218,46 +211,16 @@ static const char ip_help[] =
 	"                    where the guest tells (static, other, unknown)\n"
 	"  --help            this help\n";
 
-enum { OPT_IPV6 = GUEST_JSON + 1, OPT_ADDRESS, OPT_SUBNET, OPT_GATEWAY, OPT_DNS, OPT_DHCP };
-
-static const struct option ip_options[] = {
-	GUEST_JSON_OPTION,
-	{"ipv6", no_argument, NULL, OPT_IPV6},
-	{"address", required_argument, NULL, OPT_ADDRESS},
-	{"subnet", required_argument, NULL, OPT_SUBNET},
-	{"gateway", required_argument, NULL, OPT_GATEWAY},
-	{"dns", required_argument, NULL, OPT_DNS},
-	{"dhcp", no_argument, NULL, OPT_DHCP},
+static const struct cli_option ip_options[] = {
+	CLI_FLAG("json", json),
+	CLI_FLAG("ipv6", ipv6),
+	CLI_STRING("address", addresses),
+	CLI_STRING("subnet", subnets),
+	CLI_STRING("gateway", gateways),
+	CLI_STRING("dns", dns),
+	CLI_FLAG("dhcp", dhcp),
 	{0},
 };
-
-struct ip_command {
-	bool json, changes;
-	const char *family;
-	struct json_object *request;
-};
-
-static bool take_ip(void *ctx, int code, const char *value)
-{
-	static const char *const names[] = {[OPT_ADDRESS] = "addresses",
-		[OPT_SUBNET] = "subnets",
-		[OPT_GATEWAY] = "gateways",
-		[OPT_DNS] = "dns"};
-	struct ip_command *c = ctx;
-
-	if (code == GUEST_JSON) {
-		c->json = true;
-	} else if (code == OPT_IPV6) {
-		c->family = "ipv6";
-	} else if (code == OPT_DHCP) {
-		json_object_object_add(c->request, "dhcp", json_object_new_boolean(true));
-		c->changes = true;
-	} else {
-		cli_guest_add_string(c->request, names[code], value);
-		c->changes = true;
-	}
-	return true;
-}
 
 /* Linux compares MAC addresses letter by letter with capital ones. */
 static void add_adapter(struct json_object *request, const char *adapter)
@@ -288,6 +251,29 @@ static int ip_end(struct json_object *reply, bool show, bool json)
 	return cli_guest_end(reply, false);
 }
 
+/* What ip set was told, into @request. False: nothing. */
+static bool add_changes(struct json_object *request, const struct arguments *a)
+{
+	const struct {
+		const char *name, *list;
+	} lists[] = {
+		{"addresses", a->addresses},
+		{"subnets", a->subnets},
+		{"gateways", a->gateways},
+		{"dns", a->dns},
+	};
+	bool any = a->dhcp;
+
+	if (a->dhcp)
+		json_object_object_add(request, "dhcp", json_object_new_boolean(true));
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		if (lists[i].list) {
+			cli_guest_add_string(request, lists[i].name, lists[i].list);
+			any = true;
+		}
+	return any;
+}
+
 int cli_guest_ip(int argc, char **argv)
 {
 	static const struct cli_syntax syntax = {.command = "guest VM ip",
@@ -295,25 +281,23 @@ int cli_guest_ip(int argc, char **argv)
 		.options = ip_options,
 		.min = 3,
 		.max = 3,
-		.arguments = "the machine, get or set, and an ADAPTER",
-		.take = take_ip};
-	struct ip_command c = {.family = "ipv4", .request = json_object_new_object()};
-	int status = cli_options(&syntax, argc, argv, &c);
+		.arguments = "the machine, get or set, and an ADAPTER"};
+	struct arguments a = {0};
+	int status = cli_options(&syntax, argc, argv, &a);
+	struct json_object *request;
 	bool set;
 
-	if (status != CLI_GO_ON) {
-		json_object_put(c.request);
+	if (status != CLI_GO_ON)
 		return status;
-	}
 	set = strcmp(argv[optind + 1], "set") == 0;
-	if ((!set && strcmp(argv[optind + 1], "get") != 0) || set != c.changes) {
+	request = cli_guest_request(set ? "ip-set" : "ip-get");
+	if ((!set && strcmp(argv[optind + 1], "get") != 0) || set != add_changes(request, &a)) {
 		log_error(set ? "ip set: give the addresses, or --dhcp"
 			      : "there are 'ip get ADAPTER', and 'ip set ADAPTER' with addresses");
-		json_object_put(c.request);
+		json_object_put(request);
 		return CLI_USAGE_ERROR;
 	}
-	cli_guest_add_string(c.request, "command", set ? "ip-set" : "ip-get");
-	cli_guest_add_string(c.request, "family", c.family);
-	add_adapter(c.request, argv[optind + 2]);
-	return ip_end(ask(argv[optind], c.request), !set, c.json);
+	cli_guest_add_string(request, "family", a.ipv6 ? "ipv6" : "ipv4");
+	add_adapter(request, argv[optind + 2]);
+	return ip_end(ask(argv[optind], request), !set, a.json);
 }

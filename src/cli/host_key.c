@@ -73,28 +73,26 @@ static const char help[] = "Usage: partita host-key [OPTION]...\n"
 			   "  --host-key FILE  the key's file, instead of your own\n"
 			   "  --help           this help\n";
 
-static const struct option options[] = {
-	{"host-key", required_argument, NULL, OPT_HOST_KEY},
+struct arguments {
+	struct session_wish session;
+};
+
+static const struct cli_option options[] = {
+	SESSION_HOST_KEY_OPTION,
 	{0},
 };
 
-static bool take_option(void *ctx, int code, const char *value)
-{
-	return session_take_option(ctx, code, value);
-}
-
-static const struct cli_syntax syntax = {
-	.command = "host-key", .help = help, .options = options, .take = take_option};
+static const struct cli_syntax syntax = {.command = "host-key", .help = help, .options = options};
 
 int cli_host_key(int argc, char **argv)
 {
-	struct session_wish w = {0};
+	struct arguments a = {0};
 	struct session_key key;
-	int status = cli_options(&syntax, argc, argv, &w);
+	int status = cli_options(&syntax, argc, argv, &a);
 
 	if (status != CLI_GO_ON)
 		return status;
-	if (session_own_key(&key, w.host_key, true))
+	if (session_own_key(&key, a.session.host_key, true))
 		return CLI_FAILURE;
 	puts(key.fingerprint);
 	session_key_close(&key);

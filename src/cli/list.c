@@ -20,21 +20,16 @@ static const char help[] = "Usage: partita list [--json]\n"
 			   "  --json           for programs\n"
 			   "  --help           this help\n";
 
-static const struct option options[] = {
-	{"json", no_argument, NULL, CLI_OPTION},
+struct arguments {
+	bool json;
+};
+
+static const struct cli_option options[] = {
+	CLI_FLAG("json", json),
 	{0},
 };
 
-static bool take(void *ctx, int code, const char *value)
-{
-	bool *json = ctx;
-
-	*json = true;
-	return true;
-}
-
-static const struct cli_syntax syntax = {
-	.command = "list", .help = help, .options = options, .take = take};
+static const struct cli_syntax syntax = {.command = "list", .help = help, .options = options};
 
 static void print_json(const struct machines_entry *list, unsigned n)
 {
@@ -72,15 +67,15 @@ static void print_table(const struct machines_entry *list, unsigned n)
 
 int cli_list(int argc, char **argv)
 {
-	bool json = false;
-	int status = cli_options(&syntax, argc, argv, &json);
+	struct arguments a = {0};
+	int status = cli_options(&syntax, argc, argv, &a);
 	struct machines_entry *list;
 	unsigned n;
 
 	if (status != CLI_GO_ON)
 		return status;
 	list = machines_list(&n);
-	if (json)
+	if (a.json)
 		print_json(list, n);
 	else
 		print_table(list, n);

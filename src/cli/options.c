@@ -11,7 +11,30 @@
 
 #define OPTIONS_MAX 32
 
-enum { OPTION_HELP = CLI_OPTION - 1 };
+/* What getopt_long() returns for them; an option of the command's own is its place in the table. */
+enum { OPTION_HELP = 256, OPTION_FIRST };
+
+/* A command's options, in the words of getopt_long(). */
+struct words {
+	struct option names[OPTIONS_MAX];
+	char letters[2 * OPTIONS_MAX];
+};
+
+static void put_into_words(const struct cli_option *options, struct words *words)
+{
+	char *letter = words->letters;
+	unsigned n = 0;
+
+	for (const struct cli_option *o = options; o && o->name && n < OPTIONS_MAX - 2; o++, n++) {
+		words->names[n] = (struct option){o->name,
+			o->take ? required_argument : no_argument, NULL, OPTION_FIRST + (int)n};
+		if (o->letter)
+			*letter++ = o->letter;
+		if (o->letter && o->take)
+			*letter++ = ':';
+	}
+	words->names[n] = (struct option){"help", no_argument, NULL, OPTION_HELP};
+}
 
 /* The argument that getopt_long() refused. */
 static void report_option(
@@ -34,39 +57,62 @@ static void report_option(
 	log_error("%s: no such option; see 'partita %s --help'", argument, syntax->command);
 }
 
-static int take_options(const struct cli_syntax *syntax, const struct option *options, int argc,
-	char **argv, void *ctx)
+bool cli_take_string(const char *option, const char *value, void *field)
 {
+	*(const char **)field = value;
+	return true;
+}
+
+static bool take_option(const struct cli_option *o, const char *value, void *arguments)
+{
+	void *field = (char *)arguments + o->field;
+	char name[64];
+
+	if (!o->take)
+		return *(bool *)field = true;
+	snprintf(name, sizeof(name), "--%s", o->name);
+	return o->take(name, value, field);
+}
+
+static const struct cli_option *find_option(const struct cli_option *options, int code)
+{
+	const struct cli_option *o = options;
+
+	if (code >= OPTION_FIRST)
+		return options + (code - OPTION_FIRST);
+	while (o->letter != code)
+		o++;
+	return o;
+}
+
+static int take_options(const struct cli_syntax *syntax, int argc, char **argv, void *arguments)
+{
+	struct words words = {0};
 	int code;
 
+	put_into_words(syntax->options, &words);
 	opterr = 0;
 	optind = 1;
-	while ((code = getopt_long(
-			argc, argv, syntax->letters ? syntax->letters : "", options, NULL)) != -1) {
+	while ((code = getopt_long(argc, argv, words.letters, words.names, NULL)) != -1) {
 		if (code == OPTION_HELP) {
 			fputs(syntax->help, stdout);
 			return 0;
 		}
 		if (code == '?') {
-			report_option(syntax, options, argv);
+			report_option(syntax, words.names, argv);
 			return CLI_USAGE_ERROR;
 		}
-		if (!syntax->take(ctx, code, optarg))
+		if (!take_option(find_option(syntax->options, code), optarg, arguments))
 			return CLI_USAGE_ERROR;
 	}
 	return CLI_GO_ON;
 }
 
-int cli_options(const struct cli_syntax *syntax, int argc, char **argv, void *ctx)
+int cli_options(const struct cli_syntax *syntax, int argc, char **argv, void *arguments)
 {
-	struct option options[OPTIONS_MAX] = {0};
-	unsigned given, n = 0;
-	int status;
+	unsigned given;
+	int status = take_options(syntax, argc, argv, arguments);
 
-	for (; syntax->options && syntax->options[n].name && n < OPTIONS_MAX - 2; n++)
-		options[n] = syntax->options[n];
-	options[n] = (struct option){"help", no_argument, NULL, OPTION_HELP};
-	status = take_options(syntax, options, argc, argv, ctx);
 	if (status != CLI_GO_ON)
 		return status;
 	given = argc - optind;

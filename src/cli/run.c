@@ -72,74 +72,34 @@ static const char help[] =
 	"crashed;\n"
 	"2 nothing was started, because of what stderr says.\n";
 
-enum option_code {
-	OPT_KERNEL = CLI_OPTION,
-	OPT_INITRD,
-	OPT_CMDLINE,
-	OPT_DISK,
-	OPT_DVD,
-	OPT_MEMORY,
-	OPT_PROCESSORS,
-	OPT_SERIAL,
-	OPT_ENGINE,
-	OPT_RESTART,
-	OPT_INVARIANT_TSC,
-	OPT_DISABLE_SERVICE,
-	OPT_NAME,
-	OPT_STATS,
-	OPT_VSOCK,
-	OPT_ID,
-	OPT_CID,
-	OPT_VERBOSE,
-};
+/* Each of these takes the value of an option, or says what is wrong and returns false. */
 
-static const struct option options[] = {
-	{"kernel", required_argument, NULL, OPT_KERNEL},
-	{"initrd", required_argument, NULL, OPT_INITRD},
-	{"cmdline", required_argument, NULL, OPT_CMDLINE},
-	{"disk", required_argument, NULL, OPT_DISK},
-	{"dvd", required_argument, NULL, OPT_DVD},
-	{"memory", required_argument, NULL, OPT_MEMORY},
-	{"processors", required_argument, NULL, OPT_PROCESSORS},
-	{"serial", required_argument, NULL, OPT_SERIAL},
-	{"engine", required_argument, NULL, OPT_ENGINE},
-	{"restart", no_argument, NULL, OPT_RESTART},
-	{"invariant-tsc", no_argument, NULL, OPT_INVARIANT_TSC},
-	{"disable-service", required_argument, NULL, OPT_DISABLE_SERVICE},
-	{"name", required_argument, NULL, OPT_NAME},
-	{"stats", required_argument, NULL, OPT_STATS},
-	{"id", required_argument, NULL, OPT_ID},
-	{"cid", required_argument, NULL, OPT_CID},
-	{"vsock", required_argument, NULL, OPT_VSOCK},
-	{"verbose", no_argument, NULL, OPT_VERBOSE},
-	{0},
-};
-
-/* Each of these says what is wrong, and returns false. */
-
-static bool parse_memory(const char *text, uint64_t *bytes)
+static bool take_memory(const char *option, const char *text, void *memory)
 {
+	uint64_t *bytes = memory;
 	struct sysinfo host;
 
 	if (cli_parse_size(text, bytes)) {
-		log_error("--memory %s: give a number and a unit, such as 512M or 2G", text);
+		log_error("%s %s: give a number and a unit, such as 512M or 2G", option, text);
 		return false;
 	}
 	if (*bytes < WORKER_MIN_MEMORY || *bytes % WORKER_MEMORY_STEP) {
-		log_error("--memory %s: a machine has at least %uM, in steps of %uK", text,
+		log_error("%s %s: a machine has at least %uM, in steps of %uK", option, text,
 			WORKER_MIN_MEMORY >> 20, WORKER_MEMORY_STEP >> 10);
 		return false;
 	}
 	if (sysinfo(&host) == 0 && *bytes / host.mem_unit > host.totalram) {
-		log_error("--memory %s: this host has only %lluM", text,
+		log_error("%s %s: this host has only %lluM", option, text,
 			(unsigned long long)host.totalram * host.mem_unit >> 20);
 		return false;
 	}
 	return true;
 }
 
-static bool parse_engine(const char *text, enum worker_engine *engine)
+static bool take_engine(const char *option, const char *text, void *chosen)
 {
+	enum worker_engine *engine = chosen;
+
 	if (strcmp(text, "auto") == 0)
 		*engine = WORKER_ENGINE_AUTO;
 	else if (strcmp(text, "software") == 0)
@@ -147,14 +107,15 @@ static bool parse_engine(const char *text, enum worker_engine *engine)
 	else if (strcmp(text, "kvm") == 0)
 		*engine = WORKER_ENGINE_KVM;
 	else {
-		log_error("--engine %s: there are auto, software and kvm", text);
+		log_error("%s %s: there are auto, software and kvm", option, text);
 		return false;
 	}
 	return true;
 }
 
-static bool parse_serial(const char *text, struct worker_config *config)
+static bool take_serial(const char *option, const char *text, void *machine)
 {
+	struct worker_config *config = machine;
 	const char *path = strchr(text, ':');
 
 	if (strcmp(text, "stdio") == 0) {
@@ -170,20 +131,24 @@ static bool parse_serial(const char *text, struct worker_config *config)
 		path = NULL;
 	if (path && path[1])
 		return true;
-	log_error("--serial %s: there are stdio, file:PATH and unix:PATH", text);
+	log_error("%s %s: there are stdio, file:PATH and unix:PATH", option, text);
 	return false;
 }
 
-static bool disable_service(const char *name, unsigned *disabled)
+static bool take_disabled_service(const char *option, const char *name, void *disabled)
 {
 	for (unsigned i = 0; i < WORKER_SERVICES; i++)
 		if (strcmp(name, worker_service_names[i]) == 0) {
-			*disabled |= 1u << i;
+			*(unsigned *)disabled |= 1u << i;
 			return true;
 		}
-	log_error("--disable-service %s: there is no such service; 'partita run --help' names them",
-		name);
+	log_error("%s %s: there is no such service; 'partita run --help' names them", option, name);
 	return false;
+}
+
+static bool take_processors(const char *option, const char *text, void *n)
+{
+	return cli_take_number(option, text, 1, WORKER_MAX_PROCESSORS, n);
 }
 
 struct arguments {
@@ -191,62 +156,30 @@ struct arguments {
 	struct run_disks disks;
 	const char *stats;
 	struct run_sockets sockets;
+	bool verbose;
 };
 
-static bool parse_option(void *ctx, int code, const char *value)
-{
-	struct arguments *arguments = ctx;
-	struct worker_config *config = &arguments->config;
-
-	switch (code) {
-	case OPT_KERNEL:
-		config->kernel_path = value;
-		return true;
-	case OPT_INITRD:
-		config->initrd_path = value;
-		return true;
-	case OPT_CMDLINE:
-		config->cmdline = value;
-		return true;
-	case OPT_DISK:
-		return run_disks_add(&arguments->disks, value);
-	case OPT_DVD:
-		return run_disks_add_dvd(&arguments->disks, value);
-	case OPT_MEMORY:
-		return parse_memory(value, &config->memory);
-	case OPT_PROCESSORS:
-		return cli_take_number(
-			"--processors", value, 1, WORKER_MAX_PROCESSORS, &config->processors);
-	case OPT_SERIAL:
-		return parse_serial(value, config);
-	case OPT_ENGINE:
-		return parse_engine(value, &config->engine);
-	case OPT_RESTART:
-		config->restart = true;
-		return true;
-	case OPT_INVARIANT_TSC:
-		config->invariant_tsc = true;
-		return true;
-	case OPT_DISABLE_SERVICE:
-		return disable_service(value, &config->disabled_services);
-	case OPT_NAME:
-		config->name = value;
-		return true;
-	case OPT_STATS:
-		arguments->stats = value;
-		return true;
-	case OPT_VSOCK:
-		arguments->sockets.hybrid = value;
-		return true;
-	case OPT_ID:
-		return run_sockets_id(&arguments->sockets, value);
-	case OPT_CID:
-		return run_sockets_cid(&arguments->sockets, value);
-	default:
-		log_set_verbose(true);
-		return true;
-	}
-}
+static const struct cli_option options[] = {
+	CLI_STRING("kernel", config.kernel_path),
+	CLI_STRING("initrd", config.initrd_path),
+	CLI_STRING("cmdline", config.cmdline),
+	CLI_VALUE("disk", disks, struct run_disks, run_disks_add),
+	CLI_VALUE("dvd", disks, struct run_disks, run_disks_add_dvd),
+	CLI_VALUE("memory", config.memory, uint64_t, take_memory),
+	CLI_VALUE("processors", config.processors, unsigned, take_processors),
+	CLI_VALUE("serial", config, struct worker_config, take_serial),
+	CLI_VALUE("engine", config.engine, enum worker_engine, take_engine),
+	CLI_FLAG("restart", config.restart),
+	CLI_FLAG("invariant-tsc", config.invariant_tsc),
+	CLI_VALUE("disable-service", config.disabled_services, unsigned, take_disabled_service),
+	CLI_STRING("name", config.name),
+	CLI_STRING("stats", stats),
+	CLI_VALUE("id", sockets, struct run_sockets, run_sockets_id),
+	CLI_VALUE("cid", sockets, struct run_sockets, run_sockets_cid),
+	CLI_STRING("vsock", sockets.hybrid),
+	CLI_FLAG("verbose", verbose),
+	{0},
+};
 
 static bool open_input(const char *what, const char *path, int *fd)
 {
@@ -312,7 +245,6 @@ static const struct cli_syntax syntax = {
 	.command = "run",
 	.help = help,
 	.options = options,
-	.take = parse_option,
 };
 
 int cli_run(int argc, char **argv)
@@ -337,6 +269,7 @@ int cli_run(int argc, char **argv)
 
 	if (status != CLI_GO_ON)
 		return status;
+	log_set_verbose(arguments.verbose);
 	if (!config->kernel_path) {
 		log_error("nothing to start: give --kernel FILE");
 		return CLI_USAGE_ERROR;

@@ -68,8 +68,9 @@ static int take_word(struct worker_disk *disk, struct words *were, const char *w
 }
 
 /* The words are taken from the end, so that a file's name may have commas. */
-bool run_disks_add(struct run_disks *d, const char *text)
+bool run_disks_add(const char *option, const char *text, void *disks)
 {
+	struct run_disks *d = disks;
 	struct worker_disk *disk = add(d, text);
 	unsigned i = d->n - 1;
 	struct words were = {0};
@@ -84,16 +85,16 @@ bool run_disks_add(struct run_disks *d, const char *text)
 			*comma = 0;
 	}
 	if (taken >= 0 && were.ide && (were.controller || were.lun)) {
-		log_error("--disk %s: ide= says all about its place", text);
+		log_error("%s %s: ide= says all about its place", option, text);
 		return false;
 	}
 	d->placed[i] = were.lun || were.ide;
 	return taken >= 0;
 }
 
-bool run_disks_add_dvd(struct run_disks *d, const char *path)
+bool run_disks_add_dvd(const char *option, const char *path, void *disks)
 {
-	struct worker_disk *disk = add(d, path);
+	struct worker_disk *disk = add(disks, path);
 
 	if (!disk)
 		return false;

@@ -17,9 +17,10 @@ struct run_disks {
 
 /* These say what is wrong, and return false. */
 
-/* run_disks_add - FILE[,ro][,controller=N][,lun=N] or FILE[,ro],ide=CONTROLLER.LOCATION */
-bool run_disks_add(struct run_disks *d, const char *text);
-bool run_disks_add_dvd(struct run_disks *d, const char *path);
+/* run_disks_add - take --disk into struct run_disks: FILE[,ro][,controller=N][,lun=N] or
+ * FILE[,ro],ide=CONTROLLER.LOCATION */
+bool run_disks_add(const char *option, const char *text, void *disks);
+bool run_disks_add_dvd(const char *option, const char *path, void *disks);
 /* run_disks_open - place and open them all, into @config. */
 bool run_disks_open(struct run_disks *d, struct worker_config *config);
 

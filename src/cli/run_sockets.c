@@ -17,24 +17,26 @@
 
 #define BACKLOG 4096 /* as far as the host allows */
 
-bool run_sockets_id(struct run_sockets *s, const char *value)
+bool run_sockets_id(const char *option, const char *value, void *sockets)
 {
+	struct run_sockets *s = sockets;
+
 	s->id_given = guid_parse(value, &s->id) && hv_is_machine(&s->id);
 	if (!s->id_given)
-		log_error("--id %s: give a GUID that is not one of hvsocket.h's", value);
+		log_error("%s %s: give a GUID that is not one of hvsocket.h's", option, value);
 	return s->id_given;
 }
 
-bool run_sockets_cid(struct run_sockets *s, const char *value)
+bool run_sockets_cid(const char *option, const char *value, void *sockets)
 {
 	uint64_t cid;
 
 	if (cli_parse_count(value, UINT32_MAX - 1, &cid) || cid < MACHINES_CID_FIRST) {
-		log_error("--cid %s: a machine's vsock context is a number from %u on", value,
+		log_error("%s %s: a machine's vsock context is a number from %u on", option, value,
 			MACHINES_CID_FIRST);
 		return false;
 	}
-	s->cid = (uint32_t)cid;
+	((struct run_sockets *)sockets)->cid = (uint32_t)cid;
 	return true;
 }
 

@@ -25,9 +25,10 @@ struct run_sockets {
 	char *paths[5]; /* what is there of these, and the hybrid form's */
 };
 
-/* Take the value of an option. False: what is wrong with it was said. */
-bool run_sockets_id(struct run_sockets *s, const char *value);
-bool run_sockets_cid(struct run_sockets *s, const char *value);
+/* Take the value of --id and --cid into struct run_sockets. False: what is wrong with it was said.
+ */
+bool run_sockets_id(const char *option, const char *value, void *sockets);
+bool run_sockets_cid(const char *option, const char *value, void *sockets);
 
 /*
  * run_sockets_open - choose what was not given, listen, and start the broker, into @config, which

@@ -67,19 +67,10 @@ struct arguments {
 	bool json;
 };
 
-enum option_code { OPT_JSON = CLI_OPTION };
-
-static const struct option options[] = {
-	{"json", no_argument, NULL, OPT_JSON},
+static const struct cli_option options[] = {
+	CLI_FLAG("json", json),
 	{0},
 };
-
-static bool take_option(void *ctx, int code, const char *value)
-{
-	struct arguments *a = ctx;
-
-	return a->json = true;
-}
 
 static const char list_help[] =
 	"Usage: partita service list [--json]\n"
@@ -95,7 +86,6 @@ static const struct cli_syntax list_syntax = {
 	.options = options,
 	.max = 0,
 	.arguments = "nothing but options",
-	.take = take_option,
 };
 
 /* What happens to a connection from a guest when no program listens. */
@@ -161,7 +151,6 @@ static const struct cli_syntax show_syntax = {
 	.min = 1,
 	.max = 1,
 	.arguments = "the SERVICE",
-	.take = take_option,
 };
 
 static void print_users(const char *what, const struct service_users *u)

@@ -48,27 +48,6 @@ static const char register_help[] =
 	"  --replace        in place of what is registered for SERVICE\n"
 	"  --help           this help\n";
 
-enum option_code {
-	OPT_NAME = CLI_OPTION,
-	OPT_CONNECT,
-	OPT_SERVE,
-	OPT_MACHINE,
-	OPT_SOCKET,
-	OPT_DISABLED,
-	OPT_REPLACE
-};
-
-static const struct option register_options[] = {
-	{"name", required_argument, NULL, OPT_NAME},
-	{"connect", required_argument, NULL, OPT_CONNECT},
-	{"serve", required_argument, NULL, OPT_SERVE},
-	{"machine", required_argument, NULL, OPT_MACHINE},
-	{"socket", required_argument, NULL, OPT_SOCKET},
-	{"disabled", no_argument, NULL, OPT_DISABLED},
-	{"replace", no_argument, NULL, OPT_REPLACE},
-	{0},
-};
-
 struct words {
 	const char *word[REPEATS_MAX];
 	unsigned n;
@@ -93,8 +72,9 @@ static bool too_many(const char *option, unsigned n)
 }
 
 /* A user who exists, a number, or everybody. */
-static bool take_user(const char *option, const char *value, struct words *users)
+static bool take_user(const char *option, const char *value, void *words)
 {
+	struct words *users = words;
 	uint64_t number;
 
 	if (too_many(option, users->n))
@@ -107,63 +87,54 @@ static bool take_user(const char *option, const char *value, struct words *users
 	return true;
 }
 
-static bool take_machine(struct arguments *a, const char *value)
+static bool take_machine(const char *option, const char *value, void *arguments)
 {
-	if (too_many("--machine", a->n_machines))
+	struct arguments *a = arguments;
+
+	if (too_many(option, a->n_machines))
 		return false;
 	if (!guid_parse(value, &a->machines[a->n_machines]) ||
 		!hv_is_machine(&a->machines[a->n_machines])) {
-		log_error("--machine: '%s' is no machine's ID; 'partita list' shows those that run",
-			value);
+		log_error("%s: '%s' is no machine's ID; 'partita list' shows those that run",
+			option, value);
 		return false;
 	}
 	a->n_machines++;
 	return true;
 }
 
-static bool take_name(struct arguments *a, const char *value)
+static bool take_name(const char *option, const char *value, void *name)
 {
 	const char *end = value;
 
-	a->name = value;
+	*(const char **)name = value;
 	while ((unsigned char)*end >= ' ' && *end != 0x7f)
 		end++;
 	if (end > value && !*end && end - value <= SERVICE_NAME_MAX)
 		return true;
-	log_error("--name: must be a line of 1 to %u bytes", SERVICE_NAME_MAX);
+	log_error("%s: must be a line of 1 to %u bytes", option, SERVICE_NAME_MAX);
 	return false;
 }
 
-static bool take_socket(struct arguments *a, const char *value)
+static bool take_socket(const char *option, const char *value, void *path)
 {
-	a->socket = value;
+	*(const char **)path = value;
 	if (*value == '/')
 		return true;
-	log_error("--socket: '%s' must be an absolute path", value);
+	log_error("%s: '%s' must be an absolute path", option, value);
 	return false;
 }
 
-static bool take_register_option(void *ctx, int code, const char *value)
-{
-	struct arguments *a = ctx;
-
-	switch (code) {
-	case OPT_NAME:
-		return take_name(a, value);
-	case OPT_CONNECT:
-		return take_user("--connect", value, &a->connect);
-	case OPT_SERVE:
-		return take_user("--serve", value, &a->serve);
-	case OPT_MACHINE:
-		return take_machine(a, value);
-	case OPT_SOCKET:
-		return take_socket(a, value);
-	case OPT_DISABLED:
-		return a->disabled = true;
-	default:
-		return a->replace = true;
-	}
-}
+static const struct cli_option register_options[] = {
+	CLI_VALUE("name", name, const char *, take_name),
+	CLI_VALUE("connect", connect, struct words, take_user),
+	CLI_VALUE("serve", serve, struct words, take_user),
+	CLI_TAKE("machine", take_machine),
+	CLI_VALUE("socket", socket, const char *, take_socket),
+	CLI_FLAG("disabled", disabled),
+	CLI_FLAG("replace", replace),
+	{0},
+};
 
 static const struct cli_syntax register_syntax = {
 	.command = "service register",
@@ -172,7 +143,6 @@ static const struct cli_syntax register_syntax = {
 	.min = 1,
 	.max = 1024,
 	.arguments = "the SERVICE",
-	.take = take_register_option,
 };
 
 /* What is left of the command line: a service, and perhaps a program. */

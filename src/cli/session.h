@@ -5,13 +5,13 @@
 #ifndef PARTITA_CLI_SESSION_H
 #define PARTITA_CLI_SESSION_H
 
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "session/message.h"
+#include "cli/cli.h"
 #include "session/key.h"
+#include "session/message.h"
 
 /* Exit statuses of partita itself; a command's own are from 0 to 253. */
 #define SESSION_STATUS_LOST    255 /* no session could be had, or it was lost */
@@ -24,20 +24,17 @@ struct session_wish {
 	const char *host_key; /* the file */
 };
 
-/* The options of all three: for a table of options, for taking them, for the help. */
-enum {
-	SESSION_OPTION = 512,
-	OPT_USER = SESSION_OPTION,
-	OPT_PASSWORD_FILE,
-	OPT_AGENT_KEY,
-	OPT_HOST_KEY
-};
+/*
+ * The options of all three, for a table of options whose struct arguments has a struct session_wish
+ * named session, and for the help.
+ */
 /* clang-format off */
 #define SESSION_OPTIONS                                                                            \
-	{"user", required_argument, NULL, OPT_USER},                                               \
-	{"password-file", required_argument, NULL, OPT_PASSWORD_FILE},                             \
-	{"agent-key", required_argument, NULL, OPT_AGENT_KEY},                                     \
-	{"host-key", required_argument, NULL, OPT_HOST_KEY}
+	CLI_VALUE("user", session.user, const char *, session_take_user),                          \
+	CLI_STRING("password-file", session.password_file),                                        \
+	CLI_VALUE("agent-key", session, struct session_wish, session_take_agent_key),              \
+	SESSION_HOST_KEY_OPTION
+#define SESSION_HOST_KEY_OPTION CLI_STRING("host-key", session.host_key)
 /* clang-format on */
 #define SESSION_OPTIONS_HELP                                                                       \
 	"  --user NAME           of the guest's users; by default the one you are here\n"          \
@@ -45,7 +42,8 @@ enum {
 	"input\n"                                                                                  \
 	"  --agent-key KEY       the fingerprint that the guest's agent must have\n"               \
 	"  --host-key FILE       the key by which the guest knows this host\n"
-bool session_take_option(struct session_wish *w, int code, const char *value);
+bool session_take_user(const char *option, const char *value, void *user);
+bool session_take_agent_key(const char *option, const char *value, void *wish);
 
 struct session {
 	const char *vm;

@@ -25,29 +25,22 @@
 
 #define CONNECT_TIME 10000 /* ms: the guest may be busy */
 
-bool session_take_option(struct session_wish *w, int code, const char *value)
+bool session_take_user(const char *option, const char *value, void *user)
 {
-	switch (code) {
-	case OPT_USER:
-		w->user = value;
-		if (value[0] && strlen(value) <= SESSION_USER_MAX)
-			return true;
-		log_error("--user: a name has 1 to %u bytes", SESSION_USER_MAX);
-		return false;
-	case OPT_PASSWORD_FILE:
-		w->password_file = value;
+	*(const char **)user = value;
+	if (value[0] && strlen(value) <= SESSION_USER_MAX)
 		return true;
-	case OPT_AGENT_KEY:
-		if (session_fingerprint_parse(value, w->agent_key))
-			return true;
-		log_error("--agent-key %s: no fingerprint; 'partita-agent --fingerprint' in the "
-			  "guest shows it",
-			value);
-		return false;
-	default:
-		w->host_key = value;
+	log_error("%s: a name has 1 to %u bytes", option, SESSION_USER_MAX);
+	return false;
+}
+
+bool session_take_agent_key(const char *option, const char *value, void *wish)
+{
+	if (session_fingerprint_parse(value, ((struct session_wish *)wish)->agent_key))
 		return true;
-	}
+	log_error("%s %s: no fingerprint; 'partita-agent --fingerprint' in the guest shows it",
+		option, value);
+	return false;
 }
 
 /* ---- The connection -------------------------------------------------------------------------- */
