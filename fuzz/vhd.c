@@ -71,7 +71,7 @@ static void change(struct disk *d, uint32_t what)
 	struct disk_problem problem = {0};
 
 	if (what & 1)
-		disk_compact(d, what & 2, NULL, &problem);
+		disk_compact(d, what >> 1 & DISK_COMPACT_ALL, NULL, &problem);
 	if (what & 4)
 		disk_resize(d, disk_size(d) / 1024 * 512 + 512, what & 8, &problem);
 	if ((what & 16) && disk_size(d) < (64u << 20))

@@ -386,7 +386,7 @@ static void change(struct disk *d, uint8_t how)
 	if (how & LONG_ITEM)
 		disk_metadata_set(d, &item, long_item, sizeof(long_item));
 	if (how & MANY_TIMES) {
-		disk_compact(d, true, NULL, NULL);
+		disk_compact(d, DISK_COMPACT_ALL, NULL, NULL);
 		if (size < 8 * VHDX_MB)
 			disk_resize(d, 8 * VHDX_MB, false, NULL);
 		disk_metadata_delete(d, &item);

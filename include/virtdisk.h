@@ -179,8 +179,9 @@ DWORD WINAPI QueryChangesVirtualDisk(HANDLE VirtualDiskHandle, PCWSTR ChangeTrac
 
 /*
  * CompactVirtualDisk - give back what the file holds without need; blocks of zeros too, unless
- * COMPACT_VIRTUAL_DISK_FLAG_NO_ZERO_SCAN. ERROR_NOT_SUPPORTED: a fixed disk. May run while the disk
- * is attached read-only.
+ * COMPACT_VIRTUAL_DISK_FLAG_NO_ZERO_SCAN. With COMPACT_VIRTUAL_DISK_FLAG_NO_BLOCK_MOVES the file
+ * stays as long as its last block says, and has holes where it can. ERROR_NOT_SUPPORTED: a fixed
+ * disk. May run while the disk is attached read-only.
  */
 DWORD WINAPI CompactVirtualDisk(HANDLE VirtualDiskHandle, COMPACT_VIRTUAL_DISK_FLAG Flags,
 	PCOMPACT_VIRTUAL_DISK_PARAMETERS Parameters, LPOVERLAPPED Overlapped);

@@ -13,16 +13,18 @@ static const char help[] =
 	"blocks that nothing uses any more, and blocks of zeros.\n"
 	"\n"
 	"  --keep-zeros     do not read the disk to find blocks of zeros\n"
+	"  --keep-places    move no blocks: the file gets holes instead of shorter\n"
 	"  --format FORMAT  vhdx, vhd or raw, instead of what the contents say\n"
 	"  --help           this help\n";
 
 struct arguments {
-	bool keep_zeros;
+	bool keep_zeros, keep_places;
 	enum disk_format format;
 };
 
 static const struct cli_option options[] = {
 	CLI_FLAG("keep-zeros", keep_zeros),
+	CLI_FLAG("keep-places", keep_places),
 	CLI_VALUE("format", format, enum disk_format, cli_parse_format),
 	{0},
 };
@@ -39,13 +41,15 @@ static int compact(struct cli_job *job, const char *path, const struct arguments
 {
 	struct disk *d = cli_job_open(job, path, DISK_OPEN_WRITE, a->format);
 	char was[CLI_SIZE_TEXT], is[CLI_SIZE_TEXT];
+	unsigned how = (a->keep_zeros ? 0 : DISK_COMPACT_ZEROS) |
+		       (a->keep_places ? 0 : DISK_COMPACT_MOVE);
 	uint64_t before, now;
 	int err, status;
 
 	if (!d)
 		return CLI_FAILURE;
 	before = file_used(d);
-	err = disk_compact(d, !a->keep_zeros, &job->progress, &job->problem);
+	err = disk_compact(d, how, &job->progress, &job->problem);
 	now = file_used(d);
 	status = cli_job_close(job, d, err ? cli_job_fail(job, path, err) : 0);
 	if (!status)

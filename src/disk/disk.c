@@ -432,7 +432,7 @@ int disk_resize(struct disk *d, uint64_t size, bool lose, struct disk_problem *p
 	return err;
 }
 
-int disk_compact(struct disk *d, bool find_zeros, struct disk_progress *progress,
+int disk_compact(struct disk *d, unsigned flags, struct disk_progress *progress,
 	struct disk_problem *problem)
 {
 	struct disk_progress unwatched = {0};
@@ -441,7 +441,7 @@ int disk_compact(struct disk *d, bool find_zeros, struct disk_progress *progress
 	if (err)
 		return err;
 	disk_freeze(d);
-	err = d->ops->compact(d, find_zeros, progress ? progress : &unwatched, problem);
+	err = d->ops->compact(d, flags, progress ? progress : &unwatched, problem);
 	disk_thaw(d);
 	return err;
 }

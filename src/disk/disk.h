@@ -297,10 +297,16 @@ struct disk_progress {
  */
 int disk_resize(struct disk *d, uint64_t size, bool lose, struct disk_problem *problem);
 /*
- * disk_compact - give back what the file holds without need: unmapped blocks, blocks of zeros when
- * @find_zeros, room between and behind blocks.
+ * disk_compact - give back what the file holds without need: unmapped blocks, and the room between
+ * and behind blocks. What stays between them becomes holes of the file, where its file system has
+ * such; the file gets shorter when the last blocks may move there.
  */
-int disk_compact(struct disk *d, bool find_zeros, struct disk_progress *progress,
+enum disk_compact_flags {
+	DISK_COMPACT_ZEROS = 1 << 0, /* read the blocks: those of zeros go too */
+	DISK_COMPACT_MOVE = 1 << 1,  /* blocks move within the file */
+	DISK_COMPACT_ALL = DISK_COMPACT_ZEROS | DISK_COMPACT_MOVE,
+};
+int disk_compact(struct disk *d, unsigned flags, struct disk_progress *progress,
 	struct disk_problem *problem);
 /* disk_set_parent - store another path of the same parent, @path; @force: whatever its identity. */
 int disk_set_parent(struct disk *d, const char *path, bool force, struct disk_problem *problem);

@@ -90,7 +90,7 @@ struct disk_format_ops {
 
 	/* Called frozen (disk_freeze()). NULL: -ENOTSUP. */
 	int (*resize)(struct disk *d, uint64_t size, bool lose, struct disk_problem *problem);
-	int (*compact)(struct disk *d, bool find_zeros, struct disk_progress *progress,
+	int (*compact)(struct disk *d, unsigned flags, struct disk_progress *progress,
 		struct disk_problem *problem);
 	int (*set_parent)(struct disk *d, const char *path, struct disk *parent,
 		struct disk_problem *problem);

@@ -285,7 +285,7 @@ int vhd_create(struct disk_file *file, const struct disk_create *create, struct 
 	struct disk_problem *problem);
 int vhd_check(struct disk *d, struct disk_check *check, struct disk_progress *progress);
 int vhd_resize(struct disk *d, uint64_t size, bool lose, struct disk_problem *problem);
-int vhd_compact(struct disk *d, bool find_zeros, struct disk_progress *progress,
+int vhd_compact(struct disk *d, unsigned flags, struct disk_progress *progress,
 	struct disk_problem *problem);
 /* vhd_block_copy - bitmap and data of a block, to room that is not in use; not yet durable. */
 int vhd_block_copy(struct vhd *v, uint32_t from, uint32_t to);

@@ -1,9 +1,9 @@
 /*
  * vhd_compact.c - giving back what the file holds without need: blocks that hold nothing, and the
- * room between blocks, into which the last blocks are moved.
+ * room between blocks, into which the last blocks are moved. What room stays becomes holes.
  *
  * A moved block is durable in its new place before the BAT names that, and its old place is used
- * only when that is durable. Room that is too small for a block stays.
+ * only when that is durable.
  */
 #include <errno.h>
 #include <limits.h>
@@ -201,6 +201,44 @@ static int move_all(struct vhd *v, struct disk_progress *progress)
 
 /* ---- All of it ------------------------------------------------------------------------------- */
 
+/* The room from @at to @end is in use no more: a hole, in which new blocks find their places. */
+static int punch(struct vhd *v, uint64_t at, uint64_t end, struct vhd_rooms *rooms)
+{
+	int err = end > at ? disk_file_zero(&v->disk.file, at, end - at, true) : 0;
+
+	for (at = vhd_room_align(v, at); !err && at + vhd_block_room(v) <= end;
+		at = vhd_room_align(v, at + vhd_block_room(v)))
+		err = vhd_rooms_add(rooms, at / VHD_SECTOR);
+	return err;
+}
+
+/* Zeros that new blocks rely on are durable before those can be. */
+static int punch_gaps(struct vhd *v)
+{
+	struct vhd_rooms rooms = {0};
+	struct vhd_region *r;
+	uint64_t at = 0;
+	uint32_t n;
+	int err = vhd_regions(v, &r, &n);
+
+	if (err)
+		return err;
+	for (uint32_t i = 0; i < n && !err; i++) {
+		err = punch(v, at, r[i].start, &rooms);
+		at = r[i].end > at ? r[i].end : at;
+	}
+	free(r);
+	if (!err && rooms.n)
+		err = disk_file_flush(&v->disk.file);
+	if (err) {
+		free(rooms.room);
+		return err;
+	}
+	free(v->free.room);
+	v->free = rooms;
+	return 0;
+}
+
 static int give_back(struct vhd *v)
 {
 	int err;
@@ -209,12 +247,14 @@ static int give_back(struct vhd *v)
 	vhd_room_next(v);
 	err = vhd_room_cut(v);
 	if (!err)
+		err = punch_gaps(v);
+	if (!err)
 		v->swept = true;
 	pthread_mutex_unlock(&v->lock);
 	return err;
 }
 
-int vhd_compact(struct disk *d, bool find_zeros, struct disk_progress *progress,
+int vhd_compact(struct disk *d, unsigned flags, struct disk_progress *progress,
 	struct disk_problem *problem)
 {
 	struct vhd *v = vhd_of(d);
@@ -230,9 +270,9 @@ int vhd_compact(struct disk *d, bool find_zeros, struct disk_progress *progress,
 		return err;
 	v->free.n = v->freed.n = 0;
 	vhd_pages_drop(v);
-	err = free_needless(v, find_zeros, progress);
+	err = free_needless(v, flags & DISK_COMPACT_ZEROS, progress);
 	more = vhd_commit(v);
-	if (!err && !more)
+	if (!err && !more && flags & DISK_COMPACT_MOVE)
 		err = move_all(v, progress);
 	if (!more)
 		more = vhd_dirty(d) ? -EIO : give_back(v);

@@ -239,7 +239,7 @@ int vhdx_settle(struct disk *d, uint64_t offset, const struct disk_extent *exten
 int vhdx_flush(struct disk *d);
 int vhdx_zero(struct disk *d, uint64_t offset, uint64_t length, bool unmap, uint64_t *done);
 int vhdx_resize(struct disk *d, uint64_t size, bool lose, struct disk_problem *problem);
-int vhdx_compact(struct disk *d, bool find_zeros, struct disk_progress *progress,
+int vhdx_compact(struct disk *d, unsigned flags, struct disk_progress *progress,
 	struct disk_problem *problem);
 /* vhdx_min_size - disk_info.min_size: bytes up to the end of the last block that holds anything. */
 uint64_t vhdx_min_size(struct vhdx *v);

@@ -1,6 +1,6 @@
 /*
  * vhdx_compact.c - a VHDX file becomes as short as its blocks allow: the last ones move into free
- * room before them, the rest is cut off.
+ * room before them, the rest is cut off. Free room that stays between blocks becomes holes.
  *
  * A block is copied, then its entry changes, and only when that is durable its old room is used
  * again: a cut at any point leaves each block whole at one place or the other.
@@ -257,11 +257,13 @@ static int cut(struct vhdx *v)
 		err = vhdx_space_scan(v, true);
 	if (!err)
 		err = vhdx_space_trim(v);
+	if (!err)
+		err = vhdx_space_punch(v);
 	pthread_mutex_unlock(&v->live->change);
 	return err;
 }
 
-int vhdx_compact(struct disk *d, bool find_zeros, struct disk_progress *progress,
+int vhdx_compact(struct disk *d, unsigned flags, struct disk_progress *progress,
 	struct disk_problem *problem)
 {
 	struct vhdx *v = vhdx_of(d);
@@ -270,13 +272,13 @@ int vhdx_compact(struct disk *d, bool find_zeros, struct disk_progress *progress
 	int err = entries && buffer ? vhdx_file_begin(v) : -ENOMEM, ended;
 
 	atomic_store(&progress->total, v->blocks);
-	if (!err && find_zeros && !v->stays_allocated)
+	if (!err && flags & DISK_COMPACT_ZEROS && !v->stays_allocated)
 		err = drop_zeros(v, progress, buffer);
 	if (!err)
 		err = vhdx_flush(d);
 	if (!err)
 		err = scan(v);
-	if (!err)
+	if (!err && flags & DISK_COMPACT_MOVE)
 		err = move_down(v, progress, entries, buffer);
 	/* Also when it was cancelled: what has moved need not be done again. */
 	if (!err || err == -ECANCELED) {

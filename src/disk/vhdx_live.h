@@ -173,6 +173,8 @@ void vhdx_space_back(struct vhdx *v, uint64_t offset, uint64_t length);
 void vhdx_space_drain(struct vhdx *v);
 /* vhdx_space_trim - the file ends with what is used. The log is not in use. */
 int vhdx_space_trim(struct vhdx *v);
+/* vhdx_space_punch - the file has holes where it is free; `change` is held. */
+int vhdx_space_punch(struct vhdx *v);
 /* vhdx_space_scan - find the free room below the end; `change` is held. Done once, or @again. */
 int vhdx_space_scan(struct vhdx *v, bool again);
 /* The lowest free room of @length below @below is taken, stale; -ENOSPC: there is none. */

@@ -406,6 +406,29 @@ void vhdx_space_drain(struct vhdx *v)
 	pthread_mutex_unlock(&l->space.drain);
 }
 
+int vhdx_space_punch(struct vhdx *v)
+{
+	struct vhdx_space *s = &v->live->space;
+	struct disk_file *f = &v->disk.file;
+	int err = 0;
+
+	for (unsigned i = 0; i < s->stale.n && !err; i++) {
+		uint64_t at = s->stale.run[i].offset, end = at + s->stale.run[i].length;
+
+		while (at < end && at < f->size && !err) {
+			bool hole;
+			int64_t run = disk_file_hole(f, at, end < f->size ? end : f->size, &hole);
+
+			if (run < 0)
+				return run;
+			if (!hole)
+				err = disk_file_zero(f, at, run, true);
+			at += run;
+		}
+	}
+	return err;
+}
+
 int vhdx_space_trim(struct vhdx *v)
 {
 	struct vhdx_space *s = &v->live->space;

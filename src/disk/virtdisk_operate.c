@@ -40,6 +40,7 @@ static DWORD run_compact(struct vdisk_operation *o)
 	struct disk_problem problem = {0};
 	struct vdisk *v = o->disk;
 	struct disk_info info;
+	unsigned how = 0;
 	int err;
 
 	disk_info(v->disk, &info);
@@ -47,8 +48,11 @@ static DWORD run_compact(struct vdisk_operation *o)
 		return ERROR_NOT_SUPPORTED;
 	if (is_attached_writable(v))
 		return ERROR_VHD_INVALID_STATE;
-	err = disk_compact(
-		v->disk, !(flags & COMPACT_VIRTUAL_DISK_FLAG_NO_ZERO_SCAN), &o->progress, &problem);
+	if (!(flags & COMPACT_VIRTUAL_DISK_FLAG_NO_ZERO_SCAN))
+		how |= DISK_COMPACT_ZEROS;
+	if (!(flags & COMPACT_VIRTUAL_DISK_FLAG_NO_BLOCK_MOVES))
+		how |= DISK_COMPACT_MOVE;
+	err = disk_compact(v->disk, how, &o->progress, &problem);
 	return disk_problem_win32(&problem, err);
 }
 
@@ -64,8 +68,6 @@ DWORD WINAPI CompactVirtualDisk(HANDLE VirtualDiskHandle, COMPACT_VIRTUAL_DISK_F
 		(unsigned)Flags & ~(COMPACT_VIRTUAL_DISK_FLAG_NO_ZERO_SCAN |
 					  COMPACT_VIRTUAL_DISK_FLAG_NO_BLOCK_MOVES))
 		return ERROR_INVALID_PARAMETER;
-	if (Flags & COMPACT_VIRTUAL_DISK_FLAG_NO_BLOCK_MOVES)
-		return ERROR_NOT_SUPPORTED;
 	return start(v, Overlapped, run_compact, &Flags, sizeof(Flags));
 }
 

@@ -254,6 +254,11 @@ def _(context):
         before = context.used(name)
         context.disk("compact", name, "--keep-zeros")
         context.check(context.used(name) >= 32 * MIB, f"{name}: zeros were looked for")
+        length = context.path(name).stat().st_size
+        context.disk("compact", name, "--keep-places")
+        context.check(context.used(name) < 4 * MIB, f"{name}: {context.used(name)}")
+        context.check(context.path(name).stat().st_size <= length, f"{name} grew")
+        context.disk("compare", name, "source.raw", "--same-size")
         context.disk("compact", name)
         context.check(context.used(name) < 4 * MIB < before, f"{name}: {context.used(name)}")
         context.disk("compare", name, "source.raw", "--same-size")

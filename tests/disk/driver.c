@@ -321,7 +321,7 @@ static void reopen(struct work *w)
 static void compact(struct work *w)
 {
 	struct disk_problem problem = {0};
-	int err = disk_compact(w->d, chance(w, 2), NULL, &problem);
+	int err = disk_compact(w->d, chance(w, 4), NULL, &problem);
 
 	if (err)
 		die("compacting: %s", disk_problem_text(&problem, w->path, err));

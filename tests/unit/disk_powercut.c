@@ -257,7 +257,7 @@ static void step(struct run *r, bool may_resize)
 	} else if (what < 85) {
 		flush(r);
 	} else if (what < 90) {
-		int err = disk_compact(r->disk, what & 1, NULL, NULL);
+		int err = disk_compact(r->disk, what & DISK_COMPACT_ALL, NULL, NULL);
 
 		/* A fixed VHD has nothing to give back. */
 		succeed(r, "compact", err == -ENOTSUP && r->kind == DISK_FIXED ? 0 : err);

@@ -216,10 +216,10 @@ static void compact(void **state)
 	full = file_size("compact.vhd");
 	d = opened("compact.vhd", DISK_OPEN_WRITE);
 	assert_int_equal(disk_unmap(d, 8 * MIB, 8 * MIB), 0);
-	assert_int_equal(disk_compact(d, false, NULL, NULL), 0);
+	assert_int_equal(disk_compact(d, DISK_COMPACT_MOVE, NULL, NULL), 0);
 	assert_int_equal(disk_flush(d), 0);
 	assert_in_range(file_size("compact.vhd"), full - 8 * MIB - 5 * 4096, full - 8 * MIB);
-	assert_int_equal(disk_compact(d, true, NULL, NULL), 0);
+	assert_int_equal(disk_compact(d, DISK_COMPACT_ALL, NULL, NULL), 0);
 	assert_in_range(file_size("compact.vhd"), full - 10 * MIB - 6 * 4096, full - 10 * MIB);
 	for (unsigned i = 0; i < 16; i++)
 		holds(d, i * 2 * MIB, 2 * MIB, i == 2 || (i >= 4 && i < 8) ? 0 : i + 1);
@@ -231,6 +231,40 @@ static void compact(void **state)
 	holds(d, 40 * MIB, 4096, 50);
 	assert_int_equal(disk_close(d), 0);
 	assert_int_equal(checked("compact.vhd", false, NULL), 0);
+}
+
+/* The file stays as long, with holes in which new blocks find room. */
+static void compact_without_moves(void **state)
+{
+	struct disk_info before, after;
+	struct disk *d;
+	uint64_t full;
+
+	make("stay.vhd", DISK_DYNAMIC, 64 * MIB, 0, NULL);
+	d = opened("stay.vhd", DISK_OPEN_WRITE);
+	for (unsigned i = 0; i < 8; i++)
+		put(d, i * 2 * MIB, 2 * MIB, i + 1);
+	assert_int_equal(disk_close(d), 0);
+	d = opened("stay.vhd", DISK_OPEN_WRITE);
+	put(d, 4 * MIB, 2 * MIB, 0);
+	disk_info(d, &before);
+	full = file_size("stay.vhd");
+	assert_int_equal(disk_compact(d, 0, NULL, NULL), 0);
+	disk_info(d, &after);
+	assert_int_equal(after.file_used, before.file_used);
+	assert_int_equal(disk_compact(d, DISK_COMPACT_ZEROS, NULL, NULL), 0);
+	disk_info(d, &after);
+	assert_true(after.file_used <= before.file_used - 2 * MIB + 8192);
+	assert_int_equal(file_size("stay.vhd"), full);
+	put(d, 40 * MIB, 2 * MIB, 50);
+	assert_int_equal(disk_close(d), 0);
+	assert_int_equal(file_size("stay.vhd"), full);
+	d = opened("stay.vhd", 0);
+	for (unsigned i = 0; i < 8; i++)
+		holds(d, i * 2 * MIB, 2 * MIB, i == 2 ? 0 : i + 1);
+	holds(d, 40 * MIB, 2 * MIB, 50);
+	assert_int_equal(disk_close(d), 0);
+	assert_int_equal(checked("stay.vhd", false, NULL), 0);
 }
 
 /* Zeros of a child hide what the parent has: they are no zeros that can go. */
@@ -251,7 +285,7 @@ static void compact_differencing(void **state)
 	assert_int_equal(disk_close(d), 0);
 	full = file_size("cc.vhd");
 	d = opened("cc.vhd", DISK_OPEN_WRITE);
-	assert_int_equal(disk_compact(d, true, NULL, NULL), 0);
+	assert_int_equal(disk_compact(d, DISK_COMPACT_ALL, NULL, NULL), 0);
 	assert_int_equal(disk_close(d), 0);
 	assert_in_range(file_size("cc.vhd"), full - 2 * MIB - 4096, full - 2 * MIB);
 	d = opened("cc.vhd", 0);
@@ -268,12 +302,12 @@ static void compact_cancelled(void **state)
 	make("cancel.vhd", DISK_DYNAMIC, 16 * MIB, 0, NULL);
 	d = opened("cancel.vhd", DISK_OPEN_WRITE);
 	put(d, 0, 2 * MIB, 1);
-	assert_int_equal(disk_compact(d, true, &progress, NULL), -ECANCELED);
+	assert_int_equal(disk_compact(d, DISK_COMPACT_ALL, &progress, NULL), -ECANCELED);
 	holds(d, 0, 2 * MIB, 1);
 	assert_int_equal(disk_close(d), 0);
 	make("fixed.vhd", DISK_FIXED, MIB, 0, NULL);
 	d = opened("fixed.vhd", DISK_OPEN_WRITE);
-	assert_int_equal(disk_compact(d, true, NULL, NULL), -ENOTSUP);
+	assert_int_equal(disk_compact(d, DISK_COMPACT_ALL, NULL, NULL), -ENOTSUP);
 	assert_int_equal(disk_close(d), 0);
 }
 
@@ -413,6 +447,7 @@ int main(void)
 		cmocka_unit_test(resize_dynamic),
 		cmocka_unit_test(resize_differencing),
 		cmocka_unit_test(compact),
+		cmocka_unit_test(compact_without_moves),
 		cmocka_unit_test(compact_differencing),
 		cmocka_unit_test(compact_cancelled),
 		cmocka_unit_test(locators),

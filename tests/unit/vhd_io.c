@@ -169,7 +169,7 @@ static void read_only_is_not_written(void **state)
 	assert_int_not_equal(disk_unmap(d, 0, 512), 0);
 	assert_int_not_equal(disk_zero(d, 0, 512), 0);
 	assert_int_not_equal(disk_resize(d, MIB, true, NULL), 0);
-	assert_int_not_equal(disk_compact(d, true, NULL, NULL), 0);
+	assert_int_not_equal(disk_compact(d, DISK_COMPACT_ALL, NULL, NULL), 0);
 	disk_close(d);
 	peek("ro.vhd", after, file_size("ro.vhd"), 0);
 	assert_memory_equal(before, after, file_size("ro.vhd"));
@@ -244,7 +244,7 @@ static void some_operations(struct disk *d, struct model *m, unsigned n)
 			break;
 		case 3:
 			if (chance(m, 4) == 0)
-				assert_int_equal(disk_compact(d, chance(m, 2), NULL, NULL), 0);
+				assert_int_equal(disk_compact(d, chance(m, 4), NULL, NULL), 0);
 			break;
 		default:
 			if (!large)

@@ -131,7 +131,7 @@ static void step(struct fixture *f, bool resizes)
 	} else if (what < 90) {
 		assert_int_equal(disk_flush(f->disk), 0);
 	} else if (what < 93) {
-		assert_int_equal(disk_compact(f->disk, what & 1, NULL, NULL), 0);
+		assert_int_equal(disk_compact(f->disk, what & DISK_COMPACT_ALL, NULL, NULL), 0);
 	} else if (what < 96 && resizes) {
 		resize(f);
 	} else if (what < 98) {

@@ -5,7 +5,9 @@
 #include "virtdisk_fixture.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 static DWORD finish(HANDLE h, OVERLAPPED *o, DWORD started)
 {
@@ -53,6 +55,46 @@ static void test_compact(void **state)
 	CloseHandle(o.hEvent);
 }
 
+/* What the file takes on its file system. */
+static uint64_t space_of(struct fixture *f, const char *name)
+{
+	char full[128];
+	struct stat st;
+
+	snprintf(full, sizeof(full), "%s/%s", f->folder, name);
+	assert_int_equal(stat(full, &st), 0);
+	return st.st_blocks * 512ull;
+}
+
+static void test_compact_without_moves(void **state)
+{
+	struct fixture *f = *state;
+	HANDLE h = create(&vhdx_type, path(f, "d.vhdx"), 512 * MIB, NULL, false);
+	const unsigned no_scan = COMPACT_VIRTUAL_DISK_FLAG_NO_ZERO_SCAN;
+	const unsigned no_moves = COMPACT_VIRTUAL_DISK_FLAG_NO_BLOCK_MOVES;
+	uint64_t length, space;
+
+	for (unsigned i = 0; i < 4; i++)
+		put(h, i * 64 * MIB, 'a' + i);
+	put(h, 64 * MIB, 0);
+	/* The file's end beyond the last block is cut at once. */
+	assert_code(CompactVirtualDisk(
+			    h, (COMPACT_VIRTUAL_DISK_FLAG)(no_scan | no_moves), NULL, NULL),
+		ERROR_SUCCESS);
+	length = physical_size(h);
+	space = space_of(f, "d.vhdx");
+	assert_code(CompactVirtualDisk(h, (COMPACT_VIRTUAL_DISK_FLAG)no_moves, NULL, NULL),
+		ERROR_SUCCESS);
+	assert_int_equal(physical_size(h), length);
+	assert_true(space_of(f, "d.vhdx") < space);
+	assert_code(CompactVirtualDisk(h, COMPACT_VIRTUAL_DISK_FLAG_NONE, NULL, NULL),
+		ERROR_SUCCESS);
+	assert_true(physical_size(h) < length);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(get(h, i * 64 * MIB), i == 1 ? 0 : 'a' + i);
+	close_disk(h);
+}
+
 static void test_compact_refuses(void **state)
 {
 	struct fixture *f = *state;
@@ -60,8 +102,6 @@ static void test_compact_refuses(void **state)
 	COMPACT_VIRTUAL_DISK_PARAMETERS p = {.Version = COMPACT_VIRTUAL_DISK_VERSION_1};
 
 	assert_code(CompactVirtualDisk(h, 0, &p, NULL), ERROR_NOT_SUPPORTED);
-	assert_code(CompactVirtualDisk(h, COMPACT_VIRTUAL_DISK_FLAG_NO_BLOCK_MOVES, &p, NULL),
-		ERROR_NOT_SUPPORTED);
 	assert_code(CompactVirtualDisk(h, (COMPACT_VIRTUAL_DISK_FLAG)8, &p, NULL),
 		ERROR_INVALID_PARAMETER);
 	p.Version = COMPACT_VIRTUAL_DISK_VERSION_UNSPECIFIED;
@@ -432,6 +472,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(compact),
+		TEST(compact_without_moves),
 		TEST(compact_refuses),
 		TEST(expand),
 		TEST(resize),
