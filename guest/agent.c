@@ -29,8 +29,7 @@
 
 struct agent {
 	struct settings settings;
-	struct session_key key;
-	const char *confdir;
+	const char *key, *confdir;
 	int listening, signals;
 	int accepted[2];
 	struct child {
@@ -108,7 +107,7 @@ static void accept_one(struct agent *a)
 {
 	struct connection c = {
 		.settings = &a->settings,
-		.key = &a->key,
+		.key = a->key,
 		.confdir = a->confdir,
 		.wire = accept4(a->listening, NULL, NULL, SOCK_CLOEXEC),
 		.accepted = a->accepted[1],
@@ -226,13 +225,20 @@ static int open_socket(void)
 	return -1;
 }
 
-static bool open_key(struct session_key *key, const char *path)
+/*
+ * The fingerprint of the agent's key, which is made when there is none. The key itself is not kept:
+ * what serves a connection reads it where it is needed.
+ */
+static bool identify_self(const char *path, char fingerprint[SESSION_FINGERPRINT])
 {
+	struct session_key key;
 	int err;
 
 	if (strcmp(path, KEY) == 0)
 		mkdir("/var/lib/partita", 0755);
-	err = session_key_open(key, path);
+	err = session_key_open(&key, path);
+	strcpy(fingerprint, key.fingerprint);
+	session_key_close(&key);
 	if (err)
 		syslog(LOG_ERR, "%s: %s", path,
 			err == -EPERM	 ? "others may read it; chmod 600 it, or delete it"
@@ -274,8 +280,9 @@ int main(int argc, char **argv)
 		{"version", no_argument, NULL, VERSION},
 		{0},
 	};
-	const char *config = CONFIG, *key = KEY;
-	struct agent a = {0};
+	const char *config = CONFIG;
+	struct agent a = {.key = KEY};
+	char fingerprint[SESSION_FINGERPRINT];
 	bool to_stderr = false, show = false;
 	int code;
 
@@ -285,7 +292,7 @@ int main(int argc, char **argv)
 			config = optarg;
 			break;
 		case KEY_FILE:
-			key = optarg;
+			a.key = optarg;
 			break;
 		case PAM_DIR:
 			a.confdir = optarg;
@@ -307,17 +314,14 @@ int main(int argc, char **argv)
 		}
 	}
 	openlog("partita-agent", LOG_PID | (to_stderr ? LOG_PERROR : 0), LOG_AUTHPRIV);
-	if (!open_key(&a.key, key))
+	if (!identify_self(a.key, fingerprint))
 		return EXIT_FAILURE;
 	if (show)
-		code = puts(a.key.fingerprint) < 0;
-	else
-		code = settings_read(&a.settings, config) || !start(&a);
-	if (show || code) {
+		return puts(fingerprint) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	if (settings_read(&a.settings, config) || !start(&a)) {
 		settings_free(&a.settings);
-		session_key_close(&a.key);
-		return code ? EXIT_FAILURE : EXIT_SUCCESS;
+		return EXIT_FAILURE;
 	}
-	syslog(LOG_INFO, "serving direct sessions; its key is %s", a.key.fingerprint);
+	syslog(LOG_INFO, "serving direct sessions; its key is %s", fingerprint);
 	return serve_all(&a);
 }

@@ -31,6 +31,7 @@ struct login {
 	struct connection *c;
 	int packets;
 	uint64_t deadline;
+	uint8_t binding[SESSION_BINDING]; /* of the connection */
 	struct login_pam pam;
 	struct account account;
 	struct session_message m;
@@ -70,6 +71,15 @@ static void refuse(struct login *l, enum session_refusal why, const char *text)
 
 /* ---- Which version --------------------------------------------------------------------------- */
 
+/* The relay's first word, when TLS stands. */
+static bool await_connection(struct login *l)
+{
+	if (login_receive(l->packets, &l->m, l->deadline) <= 0 || l->m.header.type != SESSION_BOUND)
+		return false;
+	memcpy(l->binding, l->m.payload, sizeof(l->binding));
+	return true;
+}
+
 static bool negotiate(struct login *l)
 {
 	struct session_hello hello;
@@ -89,6 +99,56 @@ static bool negotiate(struct login *l)
 	}
 	hello.lowest = hello.highest = SESSION_VERSION;
 	return session_send(l->packets, SESSION_HELLO, 0, &hello, sizeof(hello), 0) == 0;
+}
+
+/* ---- Keys ------------------------------------------------------------------------------------ */
+
+/* The relay is there already, and has no part in this: it was forked before the key was read. */
+static bool show_key(struct login *l)
+{
+	struct session_proof proof;
+	struct session_key key;
+	int err = session_key_open(&key, l->c->key);
+	bool ok = !err && session_prove(&key, SESSION_PROOF_AGENT, l->binding, &proof);
+
+	session_key_close(&key);
+	if (ok)
+		return session_send(l->packets, SESSION_PROOF, 0, &proof, sizeof(proof), 0) == 0;
+	syslog(LOG_ERR, "%s: %s", l->c->key, err ? strerror(-err) : "cannot sign with it");
+	refuse(l, SESSION_REFUSED_FAILURE,
+		"the agent cannot use its key: the guest's log says more");
+	return false;
+}
+
+static bool host_is_known(const struct settings *s, const char *fingerprint)
+{
+	for (unsigned i = 0; i < s->n_host_keys; i++)
+		if (strcmp(s->host_keys[i], fingerprint) == 0)
+			return true;
+	return false;
+}
+
+/* Whether it is a host that may connect, where the administrator says which may. */
+static bool check_host(struct login *l)
+{
+	char fingerprint[SESSION_FINGERPRINT], text[SESSION_TEXT_MAX];
+	struct session_proof proof;
+
+	if (login_receive(l->packets, &l->m, l->deadline) <= 0 || l->m.header.type != SESSION_PROOF)
+		return false;
+	if (!l->c->settings->n_host_keys)
+		return true;
+	memcpy(&proof, l->m.payload, sizeof(proof));
+	if (l->m.header.length != sizeof(proof) ||
+		!session_proven(&proof, SESSION_PROOF_HOST, l->binding, fingerprint))
+		strcpy(fingerprint, "(it proved none)");
+	else if (host_is_known(l->c->settings, fingerprint))
+		return true;
+	syslog(LOG_NOTICE, "%s is not served: its key %s is not the expected one", l->c->peer,
+		fingerprint);
+	snprintf(text, sizeof(text), "it does not know this host's key %s", fingerprint);
+	refuse(l, SESSION_REFUSED_HOST, text);
+	return false;
 }
 
 /* ---- Who it is ------------------------------------------------------------------------------- */
@@ -227,25 +287,17 @@ static void run_session(struct login *l)
 
 void login_serve(struct connection *c)
 {
-	const struct relay_options options = {
-		.agent = true,
-		.key = c->key,
-		.known = (const char(*)[SESSION_FINGERPRINT])c->settings->host_keys,
-		.n_known = c->settings->n_host_keys,
-	};
 	struct login l = {.c = c, .packets = -1, .master = -1};
 	const pid_t self = getpid();
 	pid_t relay;
-	int err = relay_start(&options, c->wire, &l.packets, &relay);
+	int err = relay_start(true, c->wire, &l.packets, &relay);
 
 	if (err) {
 		syslog(LOG_ERR, "cannot serve %s: %s", c->peer, strerror(-err));
 		return;
 	}
-	/* It is the relay's alone. */
-	session_key_close(c->key);
 	l.deadline = loop_now() + LOGIN_TIME;
-	if (negotiate(&l) && log_in(&l)) {
+	if (await_connection(&l) && negotiate(&l) && show_key(&l) && check_host(&l) && log_in(&l)) {
 		/* The listener counts those who are not: there are more of us than it asks for. */
 		if (write(c->accepted, &self, sizeof(self)) != sizeof(self) || close(c->accepted))
 			syslog(LOG_WARNING, "the listener is gone");

@@ -2,8 +2,9 @@
  * login.h - one connection from the host, from its first byte to its end, in a process of its own.
  *
  *   listener (agent.c)   accepts, and forks for each connection
- *   login                root: talks to PAM, opens and closes the session; takes only checked
- * messages relay                nobody, seccomp: TLS and the parsing of messages (session/relay.h)
+ *   login                root: proves that it is the agent, talks to PAM, opens and closes the
+ *                        session; takes only checked messages
+ *   relay                nobody, seccomp: TLS and the parsing of messages (session/relay.h)
  *   session              the user: streams, the terminal (command.c); the command is its child
  */
 #ifndef PARTITA_GUEST_LOGIN_H
@@ -16,7 +17,7 @@
 
 struct connection {
 	const struct settings *settings;
-	struct session_key *key;
+	const char *key;     /* the file of the agent's key */
 	const char *confdir; /* of PAM's services, or NULL */
 	int wire;
 	int accepted;  /* a pipe: the process's id is written when its user is accepted */

@@ -74,8 +74,12 @@ int session_connect(const char *vm);
  * made: only a guest that asks for it minds. Returns 0, or a negative errno after an error message.
  */
 int session_own_key(struct session_key *key, const char *path, bool needed);
-/* session_login.c: the conversation up to ACCEPTED, and from START to STARTED. */
-bool session_log_in(struct session *s, const char *user);
+/*
+ * session_login.c: the conversation up to ACCEPTED, and from START to STARTED. @key is the host's,
+ * which has none when that is empty; @agent_key the fingerprint that the agent must have, or "".
+ */
+bool session_log_in(
+	struct session *s, const char *user, const struct session_key *key, const char *agent_key);
 bool session_await_start(struct session *s);
 /* session_receive_reply - the next message; false: it was LOST, the end, or nonsense: said so. */
 bool session_receive_reply(struct session *s);

@@ -123,27 +123,27 @@ static bool open_answers(struct session *s, const char *file)
 	return false;
 }
 
-static bool start_relay(struct session *s, const struct session_wish *w)
+static bool start_relay(struct session *s)
+{
+	int err, wire = session_connect(s->vm);
+
+	if (wire < 0)
+		return false;
+	err = relay_start(false, wire, &s->packets, &s->relay);
+	if (err)
+		log_error("%s: %s", s->vm, strerror(-err));
+	return !err;
+}
+
+/* After the relay was forked, which has no part in the key. */
+static bool log_in(struct session *s, const struct session_wish *w, const char *user)
 {
 	struct session_key key = {0};
-	struct relay_options options = {
-		.known = &w->agent_key,
-		.n_known = w->agent_key[0] ? 1 : 0,
-	};
-	int wire, err = session_own_key(&key, w->host_key, w->host_key);
+	bool ok = session_own_key(&key, w->host_key, w->host_key) == 0 &&
+		  session_log_in(s, user, &key, w->agent_key);
 
-	if (err)
-		return false;
-	if (key.key)
-		options.key = &key;
-	wire = session_connect(w->vm);
-	if (wire >= 0) {
-		err = relay_start(&options, wire, &s->packets, &s->relay);
-		if (err)
-			log_error("%s: %s", w->vm, strerror(-err));
-	}
 	session_key_close(&key);
-	return wire >= 0 && !err;
+	return ok;
 }
 
 bool session_open(struct session *s, const struct session_wish *w)
@@ -163,7 +163,7 @@ bool session_open(struct session *s, const struct session_wish *w)
 		return false;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	return open_answers(s, w->password_file) && start_relay(s, w) && session_log_in(s, user);
+	return open_answers(s, w->password_file) && start_relay(s) && log_in(s, w, user);
 }
 
 void session_close(struct session *s)

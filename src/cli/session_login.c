@@ -52,6 +52,12 @@ bool session_receive_reply(struct session *s)
 	return false;
 }
 
+/* If it cannot be sent, what is received next says why. */
+static void say(struct session *s, enum session_type type, const void *payload, size_t n)
+{
+	session_send(s->packets, type, 0, payload, n, 0);
+}
+
 /* ---- Answers --------------------------------------------------------------------------------- */
 
 /* A line of a file, without its end; a byte at a time, for what follows is somebody else's. */
@@ -134,9 +140,8 @@ static bool answer(struct session *s)
 		if (!ok)
 			log_error("%s: the password file has no answer to '%s'", s->vm, prompt);
 	}
-	if (ok && session_send(s->packets, SESSION_ANSWER, 0, line, strlen(line), 0)) {
-		ok = session_receive_reply(s); /* which says why */
-	}
+	if (ok)
+		say(s, SESSION_ANSWER, line, strlen(line));
 	explicit_bzero(line, sizeof(line));
 	return ok;
 }
@@ -188,17 +193,23 @@ static bool unexpected(struct session *s)
 	return false;
 }
 
-static bool say(struct session *s, enum session_type type, const void *payload, size_t n)
+/* The relay's first word, when TLS stands. */
+static bool await_connection(struct session *s, uint8_t binding[SESSION_BINDING])
 {
-	/* Why the relay takes nothing, it has said. */
-	return session_send(s->packets, type, 0, payload, n, 0) == 0 || session_receive_reply(s);
+	if (!session_receive_reply(s))
+		return false;
+	if (s->m.header.type != SESSION_BOUND)
+		return unexpected(s);
+	memcpy(binding, s->m.payload, SESSION_BINDING);
+	return true;
 }
 
 static bool negotiate(struct session *s)
 {
 	struct session_hello hello = {SESSION_MAGIC, SESSION_VERSION, SESSION_VERSION};
 
-	if (!say(s, SESSION_HELLO, &hello, sizeof(hello)) || !session_receive_reply(s))
+	say(s, SESSION_HELLO, &hello, sizeof(hello));
+	if (!session_receive_reply(s))
 		return false;
 	memcpy(&hello, s->m.payload, sizeof(hello));
 	if (s->m.header.type == SESSION_REFUSED)
@@ -211,14 +222,58 @@ static bool negotiate(struct session *s)
 	return false;
 }
 
-bool session_log_in(struct session *s, const char *user)
+static bool show_key(struct session *s, const struct session_key *key, const uint8_t binding[])
 {
+	struct session_proof proof;
+
+	if (key->key && !session_prove(key, SESSION_PROOF_HOST, binding, &proof)) {
+		log_error("%s: cannot sign with this host's key", s->vm);
+		return false;
+	}
+	say(s, SESSION_PROOF, &proof, key->key ? sizeof(proof) : 0);
+	return true;
+}
+
+/* Whether it is the agent that the user wants, where he says which. */
+static bool check_agent(struct session *s, const char *agent_key, const uint8_t binding[])
+{
+	char fingerprint[SESSION_FINGERPRINT];
+	struct session_proof proof;
+
+	if (!session_receive_reply(s))
+		return false;
+	if (s->m.header.type == SESSION_REFUSED) {
+		show_refusal(s, s->m.payload[0], NULL);
+		return false;
+	}
+	if (s->m.header.type != SESSION_PROOF)
+		return unexpected(s);
+	if (!agent_key[0])
+		return true;
+	memcpy(&proof, s->m.payload, sizeof(proof));
+	if (s->m.header.length != sizeof(proof) ||
+		!session_proven(&proof, SESSION_PROOF_AGENT, binding, fingerprint))
+		log_error("%s: the guest's agent: it does not prove to have a key", s->vm);
+	else if (strcmp(fingerprint, agent_key) == 0)
+		return true;
+	else
+		log_error("%s: the guest's agent: its key %s is not the expected one", s->vm,
+			fingerprint);
+	return false;
+}
+
+bool session_log_in(
+	struct session *s, const char *user, const struct session_key *key, const char *agent_key)
+{
+	uint8_t binding[SESSION_BINDING];
 	enum session_refusal why;
 
-	if (!negotiate(s))
+	if (!await_connection(s, binding) || !negotiate(s) || !show_key(s, key, binding) ||
+		!check_agent(s, agent_key, binding))
 		return false;
 	for (;;) {
-		if (!say(s, SESSION_LOGIN, user, strlen(user)) || !talk(s))
+		say(s, SESSION_LOGIN, user, strlen(user));
+		if (!talk(s))
 			return false;
 		if (s->m.header.type == SESSION_ACCEPTED)
 			return true;

@@ -1,22 +1,24 @@
 /*
- * key.h - the key by which one end of a direct session is known, and the fingerprint that others
- * pin.
+ * key.h - the key by which one end of a direct session is known, the fingerprint that others pin,
+ * and the proof of having it.
  *
- * A key is Ed25519, made at first use, in a file of its owner's (PEM). The certificate that TLS
- * wants around it is made anew each time: only the key counts.
+ * A key is Ed25519, made at first use, in a file of its owner's (PEM). It stays with the process
+ * that has it: a relay (relay.h), which meets the other end's bytes first, never sees it.
  */
 #ifndef PARTITA_SESSION_KEY_H
 #define PARTITA_SESSION_KEY_H
 
-#include <openssl/ssl.h>
+#include <openssl/types.h>
 #include <stdbool.h>
+#include <stddef.h>
+
+#include "session/session_protocol.h"
 
 /* "sha256:" and the hash of the public key (DER, SubjectPublicKeyInfo) in hex, its end included. */
 #define SESSION_FINGERPRINT 72
 
 struct session_key {
-	EVP_PKEY *key;
-	X509 *certificate;
+	EVP_PKEY *key; /* NULL: there is none */
 	char fingerprint[SESSION_FINGERPRINT];
 };
 
@@ -27,8 +29,20 @@ struct session_key {
 int session_key_open(struct session_key *k, const char *path);
 void session_key_close(struct session_key *k);
 
-/* session_fingerprint - of a certificate's key. False: it has none that can be used. */
-bool session_fingerprint(X509 *certificate, char text[SESSION_FINGERPRINT]);
+/*
+ * session_prove - sign, as @role (SESSION_PROOF_HOST or SESSION_PROOF_AGENT), that the connection
+ * with
+ * @binding is ours. False: libcrypto fails.
+ */
+bool session_prove(const struct session_key *k, const char *role, const uint8_t binding[],
+	struct session_proof *proof);
+/*
+ * session_proven - whose proof this is: the fingerprint of a key that signed this connection's
+ * @binding as @role. False: of nobody's.
+ */
+bool session_proven(const struct session_proof *proof, const char *role, const uint8_t binding[],
+	char fingerprint[SESSION_FINGERPRINT]);
+
 /* session_fingerprint_parse - a fingerprint as people write it, either case. */
 bool session_fingerprint_parse(const char *text, char fingerprint[SESSION_FINGERPRINT]);
 

@@ -42,6 +42,8 @@ static const struct shape {
 		.most = sizeof(struct session_signal)},
 	[SESSION_EXIT] = {SESSION_FROM_AGENT, .kinds = 2, .least = sizeof(struct session_exit),
 		.most = sizeof(struct session_exit)},
+	[SESSION_PROOF] = {BOTH, .most = sizeof(struct session_proof)},
+	[SESSION_BOUND] = {SESSION_FROM_RELAY, .least = SESSION_BINDING, .most = SESSION_BINDING},
 	[SESSION_LOST] = {SESSION_FROM_RELAY, .text = true, .most = SESSION_TEXT_MAX},
 };
 

@@ -8,6 +8,7 @@
  *
  *   host                                     agent
  *   HELLO (which versions it speaks)         HELLO (the one that is chosen), or REFUSED and the end
+ *   PROOF (of its key, if it has one)        PROOF (of its key)
  *   LOGIN (user)                             any number of NOTE, and PROMPT answered by ANSWER;
  *                                            ACCEPTED, or REFUSED: with SESSION_REFUSED_LOGIN the
  *                                            host may say LOGIN again, after others it ends
@@ -15,6 +16,11 @@
  *   DATA, EOF, CREDIT, CLOSE for streams; RESIZE, SIGNAL
  *                                            DATA, EOF, CREDIT, CLOSE; EXIT when all is said
  * When either side ends the connection early, the command in the guest is hung up on.
+ *
+ * Who the two are. TLS keeps others out, and does not say who is in: the agent's certificate is
+ * made for one connection, and means nothing. What it exports (RFC 9266, tls-exporter) is known to
+ * the two ends of this connection alone; nobody between them has the same on both of his own. PROOF
+ * signs it.
  *
  * Streams. stdin flows to the guest, stdout and stderr to the host. Of each its sender may send
  * SESSION_WINDOW bytes of DATA, and then as many more as CREDIT grants: so the receiver holds no
@@ -56,7 +62,10 @@ enum session_type {
 	SESSION_RESIZE,	   /* struct session_window_size; host */
 	SESSION_SIGNAL,	   /* struct session_signal; host */
 	SESSION_EXIT,	   /* struct session_exit; agent */
-	SESSION_LOST,	   /* a text; never on the wire: a relay tells its own side (relay.h) */
+	SESSION_PROOF,	   /* struct session_proof, or nothing where the host has no key; both */
+	/* Never on the wire: a relay tells its own side (relay.h). */
+	SESSION_BOUND, /* SESSION_BINDING bytes that TLS exports: it stands */
+	SESSION_LOST,  /* a text: why the connection is over */
 	SESSION_TYPES,
 };
 
@@ -78,6 +87,20 @@ struct session_hello {
 } __attribute__((packed));
 static_assert(sizeof(struct session_hello) == 8, "layout");
 
+#define SESSION_BINDING 32u
+
+/*
+ * Ed25519 (RFC 8032): of SESSION_PROOF_HOST or SESSION_PROOF_AGENT without its 0, then the
+ * connection's SESSION_BINDING bytes.
+ */
+struct session_proof {
+	uint8_t key[32], signature[64];
+} __attribute__((packed));
+static_assert(sizeof(struct session_proof) == 96, "layout");
+
+#define SESSION_PROOF_HOST  "partita session 1: host"
+#define SESSION_PROOF_AGENT "partita session 1: agent"
+
 enum session_prompt { SESSION_PROMPT_HIDDEN, SESSION_PROMPT_SHOWN, SESSION_PROMPTS };
 enum session_note { SESSION_NOTE_INFO, SESSION_NOTE_ERROR, SESSION_NOTES };
 
@@ -87,6 +110,7 @@ enum session_refusal {
 	SESSION_REFUSED_TRIES,	 /* the same, for the last time */
 	SESSION_REFUSED_ACCOUNT, /* who he is, is proven, but he may not log in */
 	SESSION_REFUSED_FAILURE, /* the agent cannot do it */
+	SESSION_REFUSED_HOST,	 /* the agent does not know this host */
 	SESSION_REFUSALS,
 };
 

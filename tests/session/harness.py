@@ -30,7 +30,7 @@ PATIENCE = 60 * SLOWNESS
 
 # session_protocol.h
 (HELLO, LOGIN, PROMPT, ANSWER, NOTE, ACCEPTED, REFUSED, START, STARTED, DATA, EOF, CREDIT, CLOSE,
- RESIZE, SIGNAL, EXIT) = range(1, 17)
+ RESIZE, SIGNAL, EXIT, PROOF, BOUND) = range(1, 19)
 MAGIC = 0x54525050
 WINDOW, PAYLOAD = 256 << 10, 32768
 SHELL, COMMAND, SEND, RECEIVE = range(4)
@@ -48,6 +48,11 @@ def start(kind, *strings, flags=0, term=""):
     text = b"".join(s.encode() + b"\0" for s in (term, *strings))
     return message(START, struct.pack("<BBHHHHH", kind, flags, 1 + len(strings), 24, 80, 0, 0)
                    + text)
+
+
+HELLO_1 = message(HELLO, struct.pack("<IHH", MAGIC, 1, 1))
+# A host without a key. An agent without one only passes where nobody asks for its key.
+GREETING = HELLO_1 + message(PROOF)
 
 
 class Peer:
@@ -125,8 +130,9 @@ class Agent:
     def logged_in(self):
         """A peer whose user was accepted."""
         peer = self.connect()
-        peer.send(message(HELLO, struct.pack("<IHH", MAGIC, 1, 1)))
+        peer.send(GREETING)
         peer.expect(HELLO)
+        peer.expect(PROOF)
         peer.send(message(LOGIN, USER.encode()))
         peer.expect(PROMPT)
         peer.send(message(ANSWER, PASSWORD.encode()))

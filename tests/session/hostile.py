@@ -8,11 +8,9 @@ import subprocess
 import threading
 
 import harness
-from harness import (ACCEPTED, ANSWER, COMMAND, CREDIT, DATA, EOF, EXIT, HELLO, LOGIN, MAGIC, NOTE,
-                     PAYLOAD, PROMPT, RECEIVE, REFUSED, SHELL, SIGNAL, START, STARTED, WINDOW,
-                     Failure, Peer, message, start, test)
-
-HELLO_1 = message(HELLO, struct.pack("<IHH", MAGIC, 1, 1))
+from harness import (ACCEPTED, ANSWER, BOUND, COMMAND, CREDIT, DATA, EOF, EXIT, GREETING, HELLO,
+                     HELLO_1, LOGIN, MAGIC, NOTE, PAYLOAD, PROMPT, PROOF, RECEIVE, REFUSED, SHELL,
+                     SIGNAL, START, STARTED, WINDOW, Failure, Peer, message, start, test)
 
 
 @test("hostile host: no TLS, old TLS, half a handshake")
@@ -42,18 +40,21 @@ BEFORE_LOGIN = {
     "no hello": message(LOGIN, b"root"),
     "another magic": message(HELLO, struct.pack("<IHH", 1, 1, 1)),
     "a later version": message(HELLO, struct.pack("<IHH", MAGIC, 2, 9)),
-    "a start": HELLO_1 + start(SHELL),
-    "data": HELLO_1 + message(DATA, b"x"),
-    "an answer": HELLO_1 + message(ANSWER, b"x"),
-    "an agent's message": HELLO_1 + message(ACCEPTED),
-    "the relay's message": HELLO_1 + message(17, b"x"),
-    "a type that is not there": HELLO_1 + message(99),
-    "no user": HELLO_1 + message(LOGIN, b""),
-    "a user with a zero": HELLO_1 + message(LOGIN, b"ro\0ot"),
-    "a user too long": HELLO_1 + message(LOGIN, b"r" * 256),
-    "a length too big": HELLO_1 + struct.pack("<IBBH", 0xffffffff, LOGIN, 0, 0),
-    "reserved bits": HELLO_1 + struct.pack("<IBBH", 4, LOGIN, 0, 1) + b"root",
-    "a stream": HELLO_1 + struct.pack("<IBBH", 4, LOGIN, 1, 0) + b"root",
+    "a start": GREETING + start(SHELL),
+    "data": GREETING + message(DATA, b"x"),
+    "an answer": GREETING + message(ANSWER, b"x"),
+    "an agent's message": GREETING + message(ACCEPTED),
+    "no proof": HELLO_1 + message(LOGIN, b"root"),
+    "a proof too long": HELLO_1 + message(PROOF, bytes(97)),
+    "two proofs": GREETING + message(PROOF),
+    "the relay's messages": GREETING + message(BOUND, bytes(32)),
+    "a type that is not there": GREETING + message(99),
+    "no user": GREETING + message(LOGIN, b""),
+    "a user with a zero": GREETING + message(LOGIN, b"ro\0ot"),
+    "a user too long": GREETING + message(LOGIN, b"r" * 256),
+    "a length too big": GREETING + struct.pack("<IBBH", 0xffffffff, LOGIN, 0, 0),
+    "reserved bits": GREETING + struct.pack("<IBBH", 4, LOGIN, 0, 1) + b"root",
+    "a stream": GREETING + struct.pack("<IBBH", 4, LOGIN, 1, 0) + b"root",
 }
 
 
@@ -74,8 +75,9 @@ def before_login(context):
 def tries(context):
     agent = context.agent()
     peer = agent.connect()
-    peer.send(HELLO_1)
+    peer.send(GREETING)
     peer.expect(HELLO)
+    peer.expect(PROOF)
     for _ in range(3):
         peer.send(message(LOGIN, b"root"))
         peer.expect(PROMPT)
@@ -184,7 +186,8 @@ class FalseAgent:
 
 def greet(peer):
     peer.expect(HELLO)
-    peer.send(HELLO_1)
+    peer.send(GREETING)
+    peer.expect(PROOF)
     peer.expect(LOGIN)
 
 
@@ -205,6 +208,8 @@ def says(before, data):
 
 FALSE_AGENTS = {
     "another version": says(None, message(HELLO, struct.pack("<IHH", MAGIC, 7, 7))),
+    "a login in place of a proof": says(None, HELLO_1 + message(ACCEPTED)),
+    "a proof too long": says(None, HELLO_1 + message(PROOF, bytes(97))),
     "a host's message": says(None, message(LOGIN, b"root")),
     "a length too big": says(greet, struct.pack("<IBBH", 0xffffffff, PROMPT, 0, 0)),
     "a prompt of no kind": says(greet, message(PROMPT, b"\7Password: ")),

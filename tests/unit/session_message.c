@@ -61,6 +61,8 @@ static void lengths(void **state)
 		{SESSION_RESIZE, 0, 8, 8, HOST},
 		{SESSION_SIGNAL, 0, 1, 1, HOST},
 		{SESSION_EXIT, 0, 2, 2, AGENT},
+		{SESSION_PROOF, 0, 0, 96, HOST | AGENT},
+		{SESSION_BOUND, 0, 32, 32, SESSION_FROM_RELAY},
 		{SESSION_LOST, 0, 0, SESSION_TEXT_MAX, SESSION_FROM_RELAY},
 	};
 	static uint8_t payload[SESSION_PAYLOAD_MAX + 1];
@@ -90,8 +92,8 @@ static void contents(void **state)
 	/* The kind itself may be 0. */
 	assert_true(valid(SESSION_NOTE, 0, "\0text", 5, AGENT));
 	assert_false(valid(SESSION_LOGIN, 0, "ro\0ot", 5, HOST));
-	assert_true(valid(SESSION_REFUSED, 0, "\4", 1, AGENT));
-	assert_false(valid(SESSION_REFUSED, 0, "\5", 1, AGENT));
+	assert_true(valid(SESSION_REFUSED, 0, "\5", 1, AGENT));
+	assert_false(valid(SESSION_REFUSED, 0, "\6", 1, AGENT));
 	assert_false(valid(SESSION_EXIT, 0, "\2\0", 2, AGENT));
 	make(SESSION_LOGIN, 0, "root", 4);
 	((struct session_header *)bytes)->zero = 1;
