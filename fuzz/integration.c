@@ -211,7 +211,7 @@ static void ask(uint32_t a)
 	case TIMESYNC:
 		ic = &world.time_requests[n].ic;
 		ic->done = request_done;
-		err = timesync_submit(world.timesync, &world.time_requests[n]);
+		err = timesync_submit(world.timesync, &world.time_requests[n], a & 1);
 		break;
 	case SHUTDOWN:
 		ic = &world.shutdown_requests[n].ic;

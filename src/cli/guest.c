@@ -53,7 +53,7 @@ static struct json_object *ask(const char *machine, struct json_object *request)
 }
 
 struct arguments {
-	bool json, force, hibernate;
+	bool json, force, hibernate, sample;
 };
 
 static const struct cli_option only_json[] = {
@@ -122,23 +122,34 @@ static int heartbeat(int argc, char **argv)
 /* ---- time ----------------------------------------------------------------------------------- */
 
 static const char time_help[] =
-	"Usage: partita guest VM time [--json]\n"
+	"Usage: partita guest VM time [--sample] [--json]\n"
 	"\n"
 	"Have the guest set its clock to the host's time now. It does so by itself when it starts, "
 	"and when\n"
 	"the two have moved apart.\n"
 	"\n"
-	"  --json   {} on success\n"
-	"  --help   this help\n";
+	"  --sample  only tell it the time, for a program that follows the host's (Linux: "
+	"/dev/ptp_hyperv)\n"
+	"  --json    {} on success\n"
+	"  --help    this help\n";
+
+static const struct cli_option time_options[] = {
+	CLI_FLAG("json", json),
+	CLI_FLAG("sample", sample),
+	{0},
+};
 
 static int set_time(int argc, char **argv)
 {
 	struct arguments a = {0};
-	int status = read_flags("guest VM time", time_help, only_json, false, argc, argv, &a);
+	int status = read_flags("guest VM time", time_help, time_options, false, argc, argv, &a);
+	struct json_object *request;
 
 	if (status != CLI_GO_ON)
 		return status;
-	return cli_guest_end(ask(argv[optind], cli_guest_request("set-time")), a.json);
+	request = cli_guest_request("set-time");
+	json_object_object_add(request, "sample", json_object_new_boolean(a.sample));
+	return cli_guest_end(ask(argv[optind], request), a.json);
 }
 
 /* ---- shutdown, reboot ----------------------------------------------------------------------- */

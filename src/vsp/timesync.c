@@ -8,7 +8,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #define UNIX_EPOCH 116444736000000000ull /* in units of 100 ns since 1601 */
 #define READINGS   4u
@@ -20,6 +23,9 @@ struct timesync {
 	struct timesync_config config;
 	/* The serving thread's. */
 	struct loop_timer *timer;
+	uint64_t looked;	  /* when its period last passed, by the loop's clock */
+	int clock;		  /* a descriptor that can be read when the host's clock was set */
+	struct loop_watch *watch; /* of it */
 	struct timesync_request request; /* the periodic ones */
 	bool under_way;
 	int64_t synced; /* host's time minus reference time when the guest last set its clock */
@@ -83,7 +89,7 @@ static void prepare(struct ic_request *ic)
 	}
 }
 
-static int submit(struct timesync *t, struct timesync_request *r, bool sync)
+int timesync_submit(struct timesync *t, struct timesync_request *r, bool sync)
 {
 	r->ic.message = &r->message;
 	r->ic.size = 0; /* prepare() knows */
@@ -91,11 +97,6 @@ static int submit(struct timesync *t, struct timesync_request *r, bool sync)
 	r->timesync = t;
 	r->sync = sync;
 	return ic_submit(t->ic, &r->ic);
-}
-
-int timesync_submit(struct timesync *t, struct timesync_request *r)
-{
-	return submit(t, r, true);
 }
 
 static int answered(struct ic_request *r)
@@ -109,15 +110,44 @@ static int answered(struct ic_request *r)
 static void send(struct timesync *t, bool sync)
 {
 	t->request.ic = (struct ic_request){.done = answered};
-	t->under_way = submit(t, &t->request, sync) == 0;
+	t->under_way = timesync_submit(t, &t->request, sync) == 0;
+}
+
+static bool drifted(const struct timesync *t)
+{
+	return llabs(apart(now(t)) - t->synced) > TIMESYNC_DRIFT_NS / 100;
 }
 
 static void on_period(void *ctx)
 {
 	struct timesync *t = ctx;
+	uint64_t since = loop_now() - t->looked;
 
+	t->looked += since;
 	if (!t->under_way)
-		send(t, llabs(apart(now(t)) - t->synced) > TIMESYNC_DRIFT_NS / 100);
+		send(t, since > TIMESYNC_PERIOD_NS + TIMESYNC_STOPPED_NS || drifted(t));
+}
+
+/* Also when the host has slept: its clock is set then. */
+static void on_clock_set(void *ctx, uint32_t events)
+{
+	struct timesync *t = ctx;
+	uint64_t expired;
+
+	if (read(t->clock, &expired, sizeof(expired)) < 0 && errno == ECANCELED && !t->under_way &&
+		drifted(t))
+		send(t, true);
+}
+
+/* Without it everything is noticed when the period has passed. */
+static void watch_clock(struct timesync *t)
+{
+	const struct itimerspec never = {.it_value.tv_sec = INT32_MAX};
+
+	t->clock = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (t->clock >= 0 && !timerfd_settime(t->clock, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET,
+				     &never, NULL))
+		t->watch = loop_watch_create(ic_loop(t->ic), t->clock, EPOLLIN, on_clock_set, t);
 }
 
 static void ready(void *ctx)
@@ -126,9 +156,11 @@ static void ready(void *ctx)
 
 	t->under_way = false;
 	send(t, true);
+	t->looked = loop_now();
 	t->timer = loop_timer_create(ic_loop(t->ic), on_period, t);
 	if (t->timer)
-		loop_timer_arm(t->timer, loop_now() + TIMESYNC_PERIOD_NS, TIMESYNC_PERIOD_NS);
+		loop_timer_arm(t->timer, t->looked + TIMESYNC_PERIOD_NS, TIMESYNC_PERIOD_NS);
+	watch_clock(t);
 }
 
 static void gone(void *ctx)
@@ -136,7 +168,11 @@ static void gone(void *ctx)
 	struct timesync *t = ctx;
 
 	loop_timer_destroy(t->timer);
+	loop_watch_destroy(t->watch);
+	if (t->clock >= 0)
+		close(t->clock);
 	t->timer = NULL;
+	t->watch = NULL;
 }
 
 int timesync_create(

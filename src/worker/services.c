@@ -447,7 +447,8 @@ void services_time_request(struct machine *m, struct control_request *r)
 	struct simple_job *j = simple_begin(m, r, WORKER_TIMESYNC);
 
 	if (j)
-		simple_submitted(j, timesync_submit(m->services->timesync, &j->request.time));
+		simple_submitted(j, timesync_submit(m->services->timesync, &j->request.time,
+					    !service_flag(r, "sample")));
 }
 
 void services_shutdown_request(struct machine *m, struct control_request *r)

@@ -11,8 +11,8 @@
  *   {"command": "heartbeat"}
  *       reply {"status": "ok", "applications": "unknown", "since": 1767225600, "sequence": 7}; the
  *       status is "ok", "lost", "no contact" or "disabled"
- *   {"command": "set-time"}                                  the guest sets its clock
- *       reply {}
+ *   {"command": "set-time", "sample": false}
+ *       reply {} when the guest was told to set its clock, or has got a sample
  *   {"command": "shutdown", "action": "shutdown", "force": false}      or "reboot", "hibernate"
  *       reply {} when the guest has agreed
  *   {"command": "kvp-get", "pool": "guest", "key": "color"}

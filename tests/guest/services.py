@@ -19,11 +19,19 @@ from storage import start_root
 MODULES = ("hv_utils", "dummy")
 MIB = 1 << 20
 
+MAC, ADAPTER = "00:15:5d:00:00:02", "{5ac2bd64-0d0e-4e1c-9a5b-0123456789ab}"
+
+# hv_kvp_daemon looks for adapters in /sys/class/net. It is shown a dummy one with the device ID that a
+# network adapter of Hyper-V has.
+KVP_DAEMON = f"unshare -m sh -c 'd=/sys/class/net; mount -t tmpfs net $d; d=$d/dummy0; " \
+             f"mkdir -p $d/device; echo {MAC} >$d/address; " \
+             f"echo {ADAPTER} >$d/device/device_id; exec hv_kvp_daemon'"
+
 # bash says the time without starting a program. The daemons return when they run.
-SHELL = """
-ifconfig dummy0 hw ether 00:15:5d:00:00:02
+SHELL = f"""
+ifconfig dummy0 hw ether {MAC}
 ifconfig dummy0 10.1.2.3 netmask 255.255.255.0 up
-hv_kvp_daemon
+{KVP_DAEMON}
 hv_vss_daemon
 hv_fcopy_daemon
 exec bash -c 'echo STEP up; while read -r line; do eval "$line"; done'
@@ -37,8 +45,12 @@ class Guest:
         self.context = context
         self.name = context.folder.name
         self.session = start_root(context, SHELL, *arguments, modules=MODULES)
-        self.session.expect("^STEP up", 120)
-        self.marks = 0
+        self.marks = self.seen = 0
+        self.await_up()
+
+    def await_up(self):
+        """Wait until it has started, or started again."""
+        self.seen = self.session.expect("^STEP up", 120, self.seen)
 
     def inside(self, command, deadline=60):
         """Run a command in the guest; returns what it printed."""
@@ -85,16 +97,39 @@ class Guest:
 
 def check_heartbeat(guest):
     beat = guest.ask("heartbeat")
-    guest.check(beat["status"] == "ok" and beat["applications"] == "unknown" and abs(beat["since"] - time.time()) < 600, beat)
-    guest.ask("disable", "heartbeat")
+    guest.check(beat["status"] == "ok" and beat["applications"] == "unknown"
+                and abs(beat["since"] - time.time()) < 600, beat)
+
+
+# Where the guest has each service, and the daemon that ends with it.
+DEVICES = {"heartbeat": ("fd149e91", ""), "timesync": ("2dd1ce17", ""),
+           "shutdown": ("b6650ff7", ""), "kvp": ("242ff919", KVP_DAEMON),
+           "vss": ("2450ee40", "hv_vss_daemon"), "fcopy": ("eb765408", "hv_fcopy_daemon")}
+
+
+def check_changes(guest):
+    """Each service is taken away and given back while the guest runs."""
     guest.refused("disable", "no-such-service")
-    gone = json.loads(subprocess.run([guest.context.partita, "guest", guest.name, "heartbeat",
-                                      "--json"], stdout=subprocess.PIPE).stdout)
-    guest.check(gone["status"] == "disabled", gone)
-    guest.check(not guest.services()["heartbeat"]["enabled"], guest.services())
-    guest.check("fd149e91" not in guest.inside("ls /sys/bus/vmbus/devices"), "still there")
-    guest.ask("enable", "heartbeat")
-    guest.await_ready("heartbeat")
+    for name, (device, daemon) in DEVICES.items():
+        guest.ask("disable", name)
+        guest.check(not guest.services()[name]["enabled"], guest.services())
+        guest.inside(f"while ls /sys/bus/vmbus/devices | grep -q {device}; do :; done")
+        if name == "heartbeat":
+            gone = subprocess.run([guest.context.partita, "guest", guest.name, "heartbeat",
+                                   "--json"], stdout=subprocess.PIPE)
+            guest.check(gone.returncode and json.loads(gone.stdout)["status"] == "disabled", gone)
+        else:
+            guest.check("disabled" in guest.refused(*ASKED[name]), name)
+        guest.ask("enable", name)
+        guest.ask("enable", name)  # changes nothing
+        guest.inside(f"until ls /sys/bus/vmbus/devices | grep -q {device}; do :; done")
+        guest.inside(daemon)
+        guest.await_ready(name)
+        if name == "shutdown":
+            # A machine has no S4 state, and so the guest refuses.
+            guest.check("0x80004005" in guest.refused(*ASKED[name]), "hibernation")
+        else:
+            guest.ask(*ASKED[name])
 
 
 def offset(guest):
@@ -112,15 +147,50 @@ def offset(guest):
     return best
 
 
+def put_off(guest, seconds):
+    """Change the guest's clock."""
+    guest.inside(f"date -s @$(awk \"BEGIN {{ printf \\\"%.6f\\\", $EPOCHREALTIME + {seconds} }}\")")
+    apart, error = offset(guest)
+    guest.check(abs(apart - seconds) < 1, "the clock was not changed", apart, error)
+
+
+def check_clock(guest, when):
+    apart, error = offset(guest)
+    print(f"    time: {when}: {apart * 1000:+.2f} ms, +/- {error * 1000:.2f}")
+    guest.check(abs(apart) < 0.005 + error, when, apart, error)
+
+
+# The time of the PTP clock, which follows the host's samples whatever the guest's own clock says.
+PTP = """perl -e 'open(F, "<", "/dev/ptp0") or die; $t = pack("qq"); """ \
+      """syscall(228, (~fileno(F) << 3) | 3, $t); printf("PTP %d.%09d\\n", unpack("qq", $t))'"""
+
+
 def check_time(guest):
-    for step in ("started", "set"):
-        apart, error = offset(guest)
-        print(f"    time: {step}: {apart * 1000:+.2f} ms, +/- {error * 1000:.2f}")
-        guest.check(abs(apart) < 0.005 + error, step, apart, error)
-        if step == "started":
-            guest.inside("date -s @1000000000")
-            guest.check(offset(guest)[0] < -1e6, "the guest's clock was not changed")
-            guest.ask("time")
+    check_clock(guest, "started")
+    for seconds in 2, -3, 86400 * 3650:
+        put_off(guest, seconds)
+        guest.ask("time")
+        check_clock(guest, f"set, from {seconds:+} s")
+    # A sample sets no clock.
+    put_off(guest, -7)
+    guest.ask("time", "--sample")
+    guest.check(offset(guest)[0] < -6, "it was set")
+    before = time.time()
+    told = float(re.search(r"PTP (\d+\.\d+)", guest.inside(PTP)).group(1))
+    guest.check(before - 0.005 < told < time.time() + 0.005, before, told)
+    # A machine that did not run has its guest set the clock, and what is asked meanwhile waits.
+    worker = guest.session.process.pid
+    os.kill(worker, signal.SIGSTOP)
+    waiting = guest.start("heartbeat")
+    time.sleep(8)
+    guest.check(waiting.poll() is None, "a machine that is stopped answered")
+    os.kill(worker, signal.SIGCONT)
+    guest.check(waiting.wait(60) is not None)
+    for _ in range(100):
+        if abs(offset(guest)[0]) < 1:
+            break
+        time.sleep(0.1)
+    check_clock(guest, "after a stop")
 
 
 ITEM = "printf %s KEY >/tmp/k; printf %s VALUE >/tmp/v; truncate -s 512 /tmp/k; " \
@@ -180,13 +250,56 @@ def check_kvp(guest):
         "auto-external"].items(), "a pool longer than a reply")
 
 
+# What Debian leaves to the administrator: the program that puts what hv_kvp_daemon wrote down into
+# effect. hv_get_dhcp_info looks for it under /etc/sysconfig.
+SET_IFCONFIG = r"""d=/etc/sysconfig/network-scripts; mkdir -p $d; f=/usr/libexec/hypervkvpd/hv_set_ifconfig
+echo '#!/bin/sh' >$f; echo "cp \$1 $d; . \$1; [ \$BOOTPROTO = none ] || exit 0" >>$f
+echo 'ifconfig $DEVICE $IPADDR0 netmask $NETMASK0; echo nameserver $DNS1 >/etc/resolv.conf' >>$f
+chmod +x $f"""
+
+SET_TO = """HWADDR=00:15:5D:00:00:02
+DEVICE=dummy0
+BOOTPROTO=none
+IPADDR0=10.9.8.7
+IPADDR1=10.9.8.8
+IPV6ADDR=fd00:0000:0000:0000:0000:0000:0000:0007
+NETMASK0=255.255.0.0
+NETMASK1=255.255.255.0
+IPV6NETMASK=64
+GATEWAY=10.9.0.1
+DNS1=10.9.0.2"""
+
+
 def check_ip(guest):
-    told = guest.ask("ip", "get", "00:15:5d:00:00:02")
+    told = guest.ask("ip", "get", MAC)
     guest.check(told["addresses"].split(";")[0] == "10.1.2.3"
                 and told["subnets"].split(";")[0] == "255.255.255.0" and not told["dhcp"], told)
     guest.refused("ip", "get", "00:15:5d:00:00:03")
     guest.refused("ip", "set", "{no such adapter}", "--dhcp")
+    addresses = ("--address", "10.9.8.7;10.9.8.8;fd00::7", "--subnet",
+                 "255.255.0.0;255.255.255.0;64", "--gateway", "10.9.0.1", "--dns", "10.9.0.2")
+    guest.refused("ip", "set", ADAPTER, *addresses)  # as Debian has no hv_set_ifconfig
+    for line in SET_IFCONFIG.splitlines():
+        guest.inside(line)
+    guest.ask("ip", "set", ADAPTER, *addresses)
+    given = guest.inside("cat /etc/sysconfig/network-scripts/ifcfg-dummy0").strip()
+    guest.check(given == SET_TO, given)
+    told = guest.ask("ip", "get", MAC)
+    guest.check(told["addresses"].split(";")[0] == "10.9.8.7"
+                and told["subnets"].split(";")[0] == "255.255.0.0"
+                and told["dns"] == "10.9.0.2;" and not told["dhcp"], told)
+    guest.ask("ip", "set", ADAPTER, "--dhcp")
+    given = guest.inside("cat /etc/sysconfig/network-scripts/ifcfg-dummy0").strip()
+    guest.check(given == "HWADDR=00:15:5D:00:00:02\nDEVICE=dummy0\nBOOTPROTO=dhcp", given)
+    guest.check(guest.ask("ip", "get", MAC)["dhcp"], "the guest does not say that it uses DHCP")
+    for wrong in (("--address", "10.1"), ("--address", "10.0.0.1"), ("--dns", "name")):
+        guest.check("a subnet for each" in guest.refused("ip", "set", ADAPTER, *wrong), wrong)
 
+
+# Something to ask each service for.
+ASKED = {"heartbeat": ("heartbeat",), "timesync": ("time",), "shutdown": ("shutdown", "--hibernate"),
+         "kvp": ("kvp", "list"), "vss": ("freeze", "--check"),
+         "fcopy": ("copy-file", "/etc/hostname", "/root/asked", "--overwrite")}
 
 # A process that writes is in state D while the file system is frozen.
 WRITE = "sh -c 'echo $0 >/written' %s & until grep -q '^State:.D' /proc/$!/status; do :; done"
@@ -305,21 +418,58 @@ def everything(context, size):
     check_freeze(guest)
     check_copy(guest, size)
     check_cancel(guest)
-    guest.ask("reboot")
+    check_changes(guest)
+    guest.ask("shutdown", "--force")
     result = guest.session.wait(60)
-    context.check(result.status == 1 and "reset" in result.errors,
-                  tail(result.console + result.errors))
+    context.check(result.status == 0, tail(result.console + result.errors))
 
 
-@test("services: disabled ones are not there; shutdown")
+@test("services: disabled ones are not there, also after a reboot; shutdown")
 def disabled(context):
-    guest = Guest(context, "--disable-service", "kvp", "--disable-service", "timesync")
-    services = guest.await_ready("heartbeat", "shutdown", "vss", "fcopy")
-    guest.check(not services["kvp"]["enabled"] and not services["timesync"]["enabled"], services)
-    devices = guest.inside("ls /sys/bus/vmbus/devices")
-    guest.check("242ff919" not in devices and "2dd1ce17" not in devices, devices)
-    guest.check("disabled" in guest.refused("kvp", "list"))
-    guest.inside("ls /dev/vmbus")
+    guest = Guest(context, "--disable-service", "kvp", "--disable-service", "timesync", "--restart")
+    for start in range(2):
+        services = guest.await_ready("heartbeat", "shutdown", "vss", "fcopy")
+        guest.check(not services["kvp"]["enabled"] and not services["timesync"]["enabled"],
+                    services)
+        devices = guest.inside("ls /sys/bus/vmbus/devices")
+        guest.check("242ff919" not in devices and "2dd1ce17" not in devices, devices)
+        guest.check("disabled" in guest.refused("kvp", "list"))
+        if start == 0:
+            guest.ask("reboot")
+            guest.await_up()
     guest.ask("shutdown")
     result = guest.session.wait(60)
     context.check(result.status == 0, tail(result.console + result.errors))
+
+
+@test("services: a machine dies while its guest is frozen: its file systems are whole")
+def dies_frozen(context):
+    disk = context.folder / "data.raw"
+    with open(disk, "wb") as file:
+        file.truncate(64 * MIB)
+    subprocess.run(["mkfs.ext4", "-q", "-L", "data", disk], check=True)
+    os.chmod(disk, 0o666)  # the machine need not be root
+    guest = Guest(context, "--disk", disk, "--restart")
+    guest.await_ready("shutdown", "vss")
+    guest.ask("reboot", "--force")
+    guest.await_up()
+    guest.await_ready("vss")
+    guest.inside("mount LABEL=data /mnt")
+    guest.inside("seq 100000 >/mnt/before")
+    guest.ask("freeze")
+    guest.inside("sh -c 'echo written >/mnt/after' &")
+    guest.session.process.kill()
+    guest.session.process.wait()
+    # As after an unmount: nothing to replay, what was written before is there, and nothing else.
+    header = subprocess.run(["dumpe2fs", "-h", disk], stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL, text=True).stdout
+    context.check("Filesystem features" in header and "needs_recovery" not in header, header)
+    done = subprocess.run(["e2fsck", "-f", "-n", disk], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
+    context.check(done.returncode == 0, done.stdout)
+    before = subprocess.run(["debugfs", "-R", "cat /before", disk], stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL, text=True).stdout
+    context.check(before == "".join(f"{i}\n" for i in range(1, 100001)), before[-100:])
+    context.check("after" not in subprocess.run(["debugfs", "-R", "ls /", disk],
+                                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                                text=True).stdout, "a write came through")

@@ -342,7 +342,7 @@ static void test_timesync(void **state)
 			check_time(plain.parent_time);
 			assert_int_equal(plain.flags, IC_TIME_SYNC);
 			if (!i)
-				assert_int_equal(timesync_submit(f->timesync, &r), 0);
+				assert_int_equal(timesync_submit(f->timesync, &r, true), 0);
 			service_answer(&m, IC_OK);
 		}
 		service_await_ends(1);
