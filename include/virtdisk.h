@@ -65,9 +65,13 @@ DWORD WINAPI OpenVirtualDisk(PVIRTUAL_STORAGE_TYPE VirtualStorageType, PCWSTR Pa
  * one. With @Overlapped the handle is there at once and usable when the operation ended.
  *
  * MaximumSize: bytes, a multiple of the sector size, at least 3 MiB; 0 with ParentPath, and with
- * SourcePath 0 or at least the source's. ERROR_FILE_EXISTS, ERROR_DISK_FULL;
- * ERROR_INVALID_PARAMETER: sizes outside the format, both ParentPath and SourcePath, a mask other
- * than VIRTUAL_DISK_ACCESS_NONE with versions 2 and up.
+ * SourcePath 0 or at least the source's.
+ * SourceLimitPath: of the source only what is in the children of that image is copied, an image of
+ * its chain; with CREATE_VIRTUAL_DISK_FLAG_USE_CHANGE_TRACKING_SOURCE_LIMIT only what changed since
+ * that change tracking identifier (the errors of QueryChangesVirtualDisk). The rest is zeros.
+ * ERROR_FILE_EXISTS, ERROR_DISK_FULL; ERROR_INVALID_PARAMETER: sizes outside the format, both
+ * ParentPath and SourcePath, a limit that is not in the source's chain, a mask other than
+ * VIRTUAL_DISK_ACCESS_NONE with versions 2 and up.
  */
 DWORD WINAPI CreateVirtualDisk(PVIRTUAL_STORAGE_TYPE VirtualStorageType, PCWSTR Path,
 	VIRTUAL_DISK_ACCESS_MASK VirtualDiskAccessMask, PSECURITY_DESCRIPTOR SecurityDescriptor,

@@ -38,14 +38,9 @@ static const struct cli_option options[] = {
 	{0},
 };
 
-static int fail(const char *path, const char *since, int err)
+static int fail(struct cli_job *job, const char *path, const char *since, int err)
 {
-	log_error("%s: %s%s", path, since && (err == -EINVAL || err == -ESRCH) ? since : "",
-		err == -ENOENT	 ? "it is not tracked; begin with --enable"
-		: err == -EINVAL ? " is not an identifier of a point"
-		: err == -ESRCH	 ? " is not a point of this disk that is known"
-				 : strerror(-err));
-	return CLI_FAILURE;
+	return cli_job_fail(job, path, tracking_problem(&job->problem, path, since, err));
 }
 
 /* ---- What changed --------------------------------------------------------------------------- */
@@ -115,19 +110,19 @@ static int show_since(struct cli_job *job, const char *path, const struct argume
 		cli_print_json(o);
 	else
 		json_object_put(o);
-	return err ? fail(path, a->since, err) : 0;
+	return err ? fail(job, path, a->since, err) : 0;
 }
 
 /* ---- Points --------------------------------------------------------------------------------- */
 
-static int show_state(const char *path, bool json)
+static int show_state(struct cli_job *job, const char *path, bool json)
 {
 	struct tracking_state state;
 	struct json_object *o;
 	int err = tracking_state(path, &state);
 
 	if (err && !(json && err == -ENOENT))
-		return fail(path, NULL, err);
+		return fail(job, path, NULL, err);
 	if (!json) {
 		printf("%s%s\n", state.id, state.newer ? " (there are newer changes)" : "");
 		return 0;
@@ -161,9 +156,9 @@ static int work(struct cli_job *job, const char *path, const struct arguments *a
 	if (a->since)
 		return show_since(job, path, a);
 	if (!a->enable && !a->disable)
-		return show_state(path, a->json);
+		return show_state(job, path, a->json);
 	status = change(job, path, a->enable);
-	return status || a->disable ? status : show_state(path, a->json);
+	return status || a->disable ? status : show_state(job, path, a->json);
 }
 
 static const struct cli_syntax syntax = {

@@ -20,6 +20,10 @@ static const char help[] =
 	"  --parent PARENT         copy only what SOURCE itself holds, into a differencing\n"
 	"                          disk that stands on PARENT, which has the contents of\n"
 	"                          SOURCE's parent\n"
+	"  --above IMAGE           copy only what SOURCE and its parents above IMAGE hold;\n"
+	"                          with --parent IMAGE several levels become one\n"
+	"  --since ID              copy only what changed since that point, which 'partita\n"
+	"                          disk changes' tells; --parent is the copy made then\n"
 	"  --block-size SIZE       as for 'partita disk create'\n"
 	"  --logical-sector SIZE   512 or 4096; SOURCE's by default\n"
 	"  --physical-sector SIZE  512 or 4096; SOURCE's by default\n"
@@ -39,6 +43,8 @@ static const struct cli_option options[] = {
 	CLI_VALUE("format", convert.target.format, enum disk_format, cli_parse_format),
 	CLI_FLAG("fixed", fixed),
 	CLI_STRING("parent", convert.target.parent),
+	CLI_STRING("above", convert.above),
+	CLI_STRING("since", convert.since),
 	CLI_VALUE("block-size", convert.target.block_size, uint32_t, cli_parse_block_size),
 	CLI_VALUE("logical-sector", convert.target.logical_sector, uint32_t, cli_parse_sector),
 	CLI_VALUE("physical-sector", convert.target.physical_sector, uint32_t, cli_parse_sector),

@@ -4,14 +4,17 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "disk/op_copy.h"
 #include "disk/partial.h"
 #include "disk/operations.h"
+#include "disk/tracking.h"
 
 #define METADATA_ITEMS_MAX 1024
 #define METADATA_BYTES_MAX (1u << 20)
+#define RANGES		   256 /* of what changed, asked for at once */
 
 struct converting {
 	struct disk_engine *engine;
@@ -20,6 +23,11 @@ struct converting {
 	struct disk_create target; /* with what the source decides filled in */
 	struct disk_progress *progress;
 	struct disk_problem *problem;
+	unsigned depth; /* parents of the source that count */
+	/* What changed: the ranges that are known, the next of them, how far was looked. */
+	struct tracking_range changed[RANGES];
+	uint32_t n_changed, next;
+	uint64_t looked;
 };
 
 static int copy_item(struct disk *from, struct disk *to, const GUID *item, void *buffer)
@@ -70,23 +78,51 @@ static int open_target(struct converting *c, const char *path, struct disk **tar
 	return disk_open(c->engine, path, &options, target, c->problem);
 }
 
+/* The next range that changed, for disk_copy.more. */
+static int next_changed(void *ctx, uint64_t *begin, uint64_t *end)
+{
+	struct converting *c = ctx;
+	const uint64_t size = disk_size(c->source);
+
+	while (c->next == c->n_changed && c->looked < size) {
+		const char *image = disk_path(c->source), *since = c->convert->since;
+		uint64_t processed = 0;
+		int err;
+
+		c->next = 0;
+		c->n_changed = RANGES;
+		err = tracking_query(image, since, c->looked, size - c->looked, c->changed,
+			&c->n_changed, &processed);
+		if (err)
+			return tracking_problem(c->problem, image, since, err);
+		c->looked += processed;
+	}
+	if (c->next == c->n_changed)
+		return 0;
+	*begin = c->changed[c->next].offset;
+	*end = *begin + c->changed[c->next++].length;
+	return 1;
+}
+
 /* Fill the image at @path, which was just made. */
 static int fill(struct converting *c, const char *path)
 {
 	struct disk_copy copy = {
 		.from = c->source,
-		.end = disk_size(c->source),
-		.depth = c->target.kind == DISK_DIFFERENCING ? 0 : UINT_MAX,
+		.end = c->convert->since ? 0 : disk_size(c->source),
+		.depth = c->depth,
 		.parallel = c->convert->parallel,
 		.fresh = c->target.kind != DISK_DIFFERENCING,
 		.find_zeros = !c->convert->keep_zeros,
+		.more = c->convert->since ? next_changed : NULL,
+		.ctx = c,
 	};
 	int closed, err = open_target(c, path, &copy.to);
 
 	if (err)
 		return err;
 	if (c->progress)
-		c->progress->total = copy.end;
+		c->progress->total = disk_size(c->source);
 	err = disk_copy_run(c->engine, &copy, c->progress);
 	if (!err)
 		err = copy_metadata(c->source, copy.to);
@@ -115,6 +151,26 @@ static int check_path(struct converting *c, const char *path)
 	return 0;
 }
 
+/* How many parents count: with a parent for the target, or a limit, fewer than all. */
+static int find_depth(struct converting *c)
+{
+	const char *above = c->convert->above;
+	struct disk *d = disk_parent(c->source);
+	struct stat st;
+
+	c->depth = c->target.kind == DISK_DIFFERENCING && !c->convert->since ? 0 : UINT_MAX;
+	if (!above)
+		return 0;
+	if (stat(above, &st) < 0)
+		return disk_problem_say(c->problem, above, -errno, "%s", strerror(errno));
+	c->depth = 0;
+	for (; d && !is_file(disk_path(d), &st); d = disk_parent(d))
+		c->depth++;
+	return d ? 0
+		 : disk_problem_say(c->problem, above, -EINVAL, "is no parent of %s",
+			   disk_path(c->source));
+}
+
 /* What is not said is as in the source, as far as the format can say it. */
 static void complete(struct converting *c)
 {
@@ -137,12 +193,21 @@ int disk_convert(struct disk_engine *e, struct disk *source, const char *path,
 	const struct disk_convert *convert, struct disk_progress *progress,
 	struct disk_problem *problem)
 {
-	struct converting c = {e, source, convert, convert->target, progress, problem};
+	struct converting c = {
+		.engine = e,
+		.source = source,
+		.convert = convert,
+		.target = convert->target,
+		.progress = progress,
+		.problem = problem,
+	};
 	char *partial;
 	int err;
 
 	complete(&c);
 	err = check_path(&c, path);
+	if (!err)
+		err = find_depth(&c);
 	if (!err)
 		err = disk_create_partial(e, path, &c.target, NULL, problem, &partial);
 	if (err)

@@ -56,6 +56,24 @@ static void write_on(struct pump_slot *s)
 		begin, write_on);
 }
 
+/* As walk_peek(), over all parts. */
+static int64_t peek(struct pump *p, enum disk_where *where)
+{
+	struct copying *c = p->ctx;
+	struct walk *w = &c->walk;
+	int64_t run;
+
+	while (!(run = walk_peek(w, where)) && c->copy->more) {
+		const uint64_t before = w->end;
+		const int more = c->copy->more(c->copy->ctx, &w->at, &w->end);
+
+		if (more <= 0)
+			return more;
+		pump_advance(p, w->at - before);
+	}
+	return run;
+}
+
 static int start(struct pump_slot *s)
 {
 	struct copying *c = s->pump->ctx;
@@ -63,7 +81,7 @@ static int start(struct pump_slot *s)
 	enum disk_where where;
 	int64_t run;
 
-	while ((run = walk_peek(w, &where)) > 0) {
+	while ((run = peek(s->pump, &where)) > 0) {
 		s->offset = s->at = w->at;
 		s->length = run;
 		if (where == DISK_DATA) {

@@ -14,6 +14,12 @@ struct disk_copy {
 	unsigned parallel;   /* 0: the default */
 	bool fresh;	     /* @to reads as zeros: none are written */
 	bool find_zeros;     /* with @fresh: also those that @from holds as data */
+	/*
+	 * Where there is more to copy behind @end, not NULL: 1 and the next part in *@begin and
+	 * *@end, which comes after those before it; 0: no more; or a negative errno.
+	 */
+	int (*more)(void *ctx, uint64_t *begin, uint64_t *end);
+	void *ctx;
 };
 
 /* disk_copy_run - 0 or a negative errno; adds to progress->done, which may be NULL. */

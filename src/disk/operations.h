@@ -24,6 +24,12 @@ struct disk_convert {
 	 * source image itself holds is copied, onto @target.parent; else all that its chain shows.
 	 */
 	struct disk_create target;
+	/*
+	 * Copy less, NULL for all: what the images of the chain above image @above hold; what
+	 * changed since the point @since of the source's change tracking (tracking.h). The rest
+	 * reads as zeros, or as @target.parent does.
+	 */
+	const char *above, *since;
 	unsigned parallel; /* requests under way at once; 0: the default */
 	bool keep_zeros; /* write the zeros that the source's files hold; else they take no room */
 };
@@ -32,7 +38,8 @@ struct disk_convert {
  * disk_convert - make a new image at @path with the contents of @source, user metadata included
  * where both formats have it. The file appears under @path whole and durable or not at all; until
  * then it is a .partita-RANDOM beside it. -EEXIST without target.overwrite; -EINVAL: a size or
- * sector size that the target's format has not; -EBUSY: @path is a parent of the source.
+ * sector size that the target's format has not, or @above is no parent of the source; -EBUSY:
+ * @path is a parent of the source; the errors of tracking_query() for @since.
  */
 int disk_convert(struct disk_engine *e, struct disk *source, const char *path,
 	const struct disk_convert *convert, struct disk_progress *progress,

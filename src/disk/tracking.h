@@ -68,5 +68,10 @@ int tracking_state(const char *path, struct tracking_state *state);
  */
 int tracking_query(const char *path, const char *id, uint64_t offset, uint64_t length,
 	struct tracking_range *ranges, uint32_t *n, uint64_t *processed);
+/*
+ * tracking_problem - note why the question for @id (NULL: for the state) about the image @path was
+ * not answered: @err of one of the two above, which is returned.
+ */
+int tracking_problem(struct disk_problem *p, const char *path, const char *id, int err);
 
 #endif

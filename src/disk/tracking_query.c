@@ -13,6 +13,7 @@
 
 #include "base/guid.h"
 #include "disk/tracking_file.h"
+#include "winerror.h"
 
 #define BATCH 16384 /* chunks that are read at once */
 
@@ -78,6 +79,33 @@ int tracking_state(const char *path, struct tracking_state *state)
 	state->newer = f.h.flags & TRACKING_NEWER;
 	tracking_file_close(&f);
 	return 0;
+}
+
+int tracking_problem(struct disk_problem *p, const char *path, const char *id, int err)
+{
+	static const struct {
+		int err;
+		uint32_t win32;
+		const char *text;
+	} reasons[] = {
+		{-ENOENT, ERROR_VHD_CHANGE_TRACKING_DISABLED,
+			"it is not tracked; begin with 'partita disk changes --enable'"},
+		{-EINVAL, ERROR_VHD_INVALID_CHANGE_TRACKING_ID, "no identifier of a point: "},
+		{-ESRCH, ERROR_VHD_MISSING_CHANGE_TRACKING_INFORMATION,
+			"not a point of this disk that is known: "},
+		{-ERANGE, ERROR_INVALID_PARAMETER, "the range is not inside the disk"},
+		{-EUCLEAN, ERROR_CTLOG_INCONSISTENT_TRACKING_FILE,
+			"its change tracking file is damaged"},
+	};
+
+	for (size_t i = 0; p && !p->win32 && i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+		if (reasons[i].err != err)
+			continue;
+		disk_problem_say(p, path, err, "%s%s", reasons[i].text,
+			id && (err == -EINVAL || err == -ESRCH) ? id : "");
+		p->win32 = reasons[i].win32;
+	}
+	return err;
 }
 
 /* ---- Changes --------------------------------------------------------------------------------- */

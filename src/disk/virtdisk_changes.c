@@ -8,28 +8,11 @@
 #include "disk/tracking.h"
 #include "disk/virtdisk_handle.h"
 
-static DWORD change_code(int err)
-{
-	switch (err) {
-	case -ENOENT:
-		return ERROR_VHD_CHANGE_TRACKING_DISABLED;
-	case -EINVAL:
-		return ERROR_VHD_INVALID_CHANGE_TRACKING_ID;
-	case -ESRCH:
-		return ERROR_VHD_MISSING_CHANGE_TRACKING_INFORMATION;
-	case -ERANGE:
-		return ERROR_INVALID_PARAMETER;
-	case -EUCLEAN:
-		return ERROR_CTLOG_INCONSISTENT_TRACKING_FILE;
-	default:
-		return disk_problem_win32(NULL, err);
-	}
-}
-
 DWORD WINAPI QueryChangesVirtualDisk(HANDLE VirtualDiskHandle, PCWSTR ChangeTrackingId,
 	ULONG64 ByteOffset, ULONG64 ByteLength, QUERY_CHANGES_VIRTUAL_DISK_FLAG Flags,
 	PQUERY_CHANGES_VIRTUAL_DISK_RANGE Ranges, PULONG RangeCount, PULONG64 ProcessedLength)
 {
+	struct disk_problem problem = {0};
 	struct tracking_range *found;
 	struct vdisk *v;
 	DWORD err;
@@ -47,11 +30,12 @@ DWORD WINAPI QueryChangesVirtualDisk(HANDLE VirtualDiskHandle, PCWSTR ChangeTrac
 	errn = id && found ? tracking_query(disk_path(v->disk), id, ByteOffset, ByteLength, found,
 				     RangeCount, ProcessedLength)
 			   : -ENOMEM;
+	tracking_problem(&problem, disk_path(v->disk), id, errn);
 	vdisk_leave(v);
 	for (ULONG i = 0; !errn && i < *RangeCount; i++)
 		Ranges[i] = (QUERY_CHANGES_VIRTUAL_DISK_RANGE){
 			.ByteOffset = found[i].offset, .ByteLength = found[i].length};
 	free(found);
 	free(id);
-	return change_code(errn);
+	return disk_problem_win32(&problem, errn);
 }

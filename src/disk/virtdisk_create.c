@@ -23,9 +23,6 @@
 		CREATE_VIRTUAL_DISK_FLAG_SPARSE_FILE | CREATE_VIRTUAL_DISK_FLAG_PMEM_COMPATIBLE |  \
 		CREATE_VIRTUAL_DISK_FLAG_SUPPORT_COMPRESSED_VOLUMES |                              \
 		CREATE_VIRTUAL_DISK_FLAG_SUPPORT_SPARSE_FILES_ANY_FS)
-#define FLAGS_NOT_SUPPORTED                                                                        \
-	(CREATE_VIRTUAL_DISK_FLAG_USE_CHANGE_TRACKING_SOURCE_LIMIT |                               \
-		CREATE_VIRTUAL_DISK_FLAG_PMEM_COMPATIBLE)
 
 #define MIN_SIZE      (3ull << 20)
 #define MAX_ALIGNMENT (1u << 20) /* where VHDX puts blocks */
@@ -34,6 +31,7 @@
 struct creation {
 	struct disk_create image; /* image.parent is parent below */
 	char *path, *parent, *source;
+	char *limit; /* of what is copied: a parent of the source, or a change identifier */
 	enum disk_format source_format;
 	uint32_t flags;
 	bool set;
@@ -44,6 +42,7 @@ static void creation_free(struct creation *c)
 	free(c->path);
 	free(c->parent);
 	free(c->source);
+	free(c->limit);
 }
 
 static bool is_power_of_two(uint64_t n)
@@ -113,14 +112,13 @@ static DWORD read_version_2(const CREATE_VIRTUAL_DISK_PARAMETERS *p, struct crea
 	return err;
 }
 
-static DWORD check_version_3(const CREATE_VIRTUAL_DISK_PARAMETERS *p)
+static DWORD read_version_3(const CREATE_VIRTUAL_DISK_PARAMETERS *p, struct creation *c)
 {
 	enum disk_format format;
 	bool set;
+	DWORD err = copy_path(p->Version3.SourceLimitPath, &c->limit);
 
-	if (p->Version3.SourceLimitPath)
-		return ERROR_NOT_SUPPORTED;
-	return vdisk_format(&p->Version3.BackingStorageType, &format, &set);
+	return err ? err : vdisk_format(&p->Version3.BackingStorageType, &format, &set);
 }
 
 static DWORD check_version_4(const CREATE_VIRTUAL_DISK_PARAMETERS *p)
@@ -151,7 +149,7 @@ static DWORD read_parameters(const CREATE_VIRTUAL_DISK_PARAMETERS *p, struct cre
 		/* fallthrough */
 	case CREATE_VIRTUAL_DISK_VERSION_3:
 		if (!err)
-			err = check_version_3(p);
+			err = read_version_3(p, c);
 		/* fallthrough */
 	case CREATE_VIRTUAL_DISK_VERSION_2:
 		return err ? err : read_version_2(p, c);
@@ -184,6 +182,10 @@ static DWORD check(const struct creation *c)
 
 	if (c->parent && (c->source || i->size || i->preallocated))
 		return ERROR_INVALID_PARAMETER;
+	if ((c->limit && !c->source) ||
+		(!c->limit &&
+			c->flags & CREATE_VIRTUAL_DISK_FLAG_USE_CHANGE_TRACKING_SOURCE_LIMIT))
+		return ERROR_INVALID_PARAMETER;
 	if (c->parent && i->format == DISK_FORMAT_RAW)
 		return ERROR_VHD_INVALID_TYPE;
 	if (!c->parent && !c->source && i->size < MIN_SIZE)
@@ -193,7 +195,8 @@ static DWORD check(const struct creation *c)
 		return ERROR_INVALID_PARAMETER;
 	if (i->size % sector || !block_is_valid(i))
 		return ERROR_INVALID_PARAMETER;
-	return c->flags & FLAGS_NOT_SUPPORTED ? ERROR_NOT_SUPPORTED : ERROR_SUCCESS;
+	return c->flags & CREATE_VIRTUAL_DISK_FLAG_PMEM_COMPATIBLE ? ERROR_NOT_SUPPORTED
+								   : ERROR_SUCCESS;
 }
 
 static DWORD prepare(struct creation *c, const VIRTUAL_STORAGE_TYPE *type, PCWSTR path,
@@ -293,6 +296,10 @@ static int create_from_source(struct vdisk *v, const struct creation *c, const c
 
 	if (err)
 		return err;
+	if (c->flags & CREATE_VIRTUAL_DISK_FLAG_USE_CHANGE_TRACKING_SOURCE_LIMIT)
+		convert.since = c->limit;
+	else
+		convert.above = c->limit;
 	if (c->image.size && c->image.size < disk_size(source))
 		err = -EINVAL;
 	else

@@ -265,6 +265,41 @@ def _(context):
         context.disk("check", name)
 
 
+# ---- parts of a disk
+
+@test("cli: convert --above")
+def _(context):
+    """Several levels become one; without a parent there is nothing else in it."""
+    chain(context, "vhdx")
+    context.disk("convert", "leaf.vhdx", "flat.vhdx", "--above", "base.vhdx", "--parent",
+                 "base.vhdx")
+    context.disk("compare", "flat.vhdx", "leaf.raw", "--same-size")
+    context.disk("convert", "leaf.vhdx", "all.vhdx", "--above", "one.vhdx")
+    context.disk("convert", "leaf.vhdx", "level.vhdx", "--parent", "two.vhdx")
+    context.disk("compare", "level.vhdx", "leaf.raw", "--same-size")
+    context.refused("convert", "one.vhdx", "no.vhdx", "--above", "two.vhdx",
+                    words=["is no parent of"])
+    context.check(not context.path("no.vhdx").exists(), "something was made")
+
+
+@test("cli: convert --since")
+def _(context):
+    """A backup is a chain of copies: each holds what changed since the one before."""
+    context.disk("create", "disk.vhdx", "--size", "256M")
+    context.disk("changes", "disk.vhdx", "--enable")
+    parent = []
+    for number in range(4):
+        context.work("disk.vhdx", "reference.raw", 20)
+        context.disk("convert", "disk.vhdx", f"backup-{number}.vhdx", *parent)
+        context.disk("compare", "disk.vhdx", f"backup-{number}.vhdx", "--same-size")
+        context.disk("compare", f"backup-{number}.vhdx", "reference.raw", "--same-size")
+        point = context.disk("changes", "disk.vhdx").split()[0]
+        parent = ["--parent", f"backup-{number}.vhdx", "--since", point]
+    context.refused("convert", "disk.vhdx", "no.vhdx", "--since", "nonsense",
+                    words=["no identifier of a point", "nonsense"])
+    context.check(not context.path("no.vhdx").exists(), "something was made")
+
+
 # ---- merge
 
 def chain(context, ending):

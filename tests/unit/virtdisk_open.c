@@ -211,8 +211,95 @@ static void test_create_every_version(void **state)
 	c.p.Version4.DataAlignment = 4095;
 	assert_code(do_create(&c, &h), ERROR_INVALID_PARAMETER);
 	c.p.Version4.DataAlignment = 0;
-	c.p.Version3.SourceLimitPath = u"x";
-	assert_code(do_create(&c, &h), ERROR_NOT_SUPPORTED);
+	c.p.Version3.SourceLimitPath = u"x"; /* of no source */
+	assert_code(do_create(&c, &h), ERROR_INVALID_PARAMETER);
+	c.p.Version3.SourceLimitPath = NULL;
+	c.flags = CREATE_VIRTUAL_DISK_FLAG_USE_CHANGE_TRACKING_SOURCE_LIMIT;
+	assert_code(do_create(&c, &h), ERROR_INVALID_PARAMETER);
+}
+
+/* Of base, middle and leaf each has something in a place of its own. */
+static void make_chain(struct fixture *f, PCWSTR paths[3])
+{
+	paths[0] = path(f, "base.vhdx");
+	paths[1] = path(f, "middle.vhdx");
+	paths[2] = path(f, "leaf.vhdx");
+	for (unsigned i = 0; i < 3; i++) {
+		HANDLE h = create(
+			&vhdx_type, paths[i], i ? 0 : 16 * MIB, i ? paths[i - 1] : NULL, false);
+
+		put(h, i * MIB, 'a' + i);
+		close_disk(h);
+	}
+}
+
+static DWORD create_limited(
+	struct fixture *f, const char *name, PCWSTR source, PCWSTR limit, unsigned flags, HANDLE *h)
+{
+	struct creation c = {.type = vhdx_type,
+		.path = path(f, name),
+		.flags = flags,
+		.p = {.Version = CREATE_VIRTUAL_DISK_VERSION_3,
+			.Version3 = {.SourcePath = source, .SourceLimitPath = limit}}};
+
+	return do_create(&c, h);
+}
+
+static void test_create_down_to_a_limit(void **state)
+{
+	struct fixture *f = *state;
+	PCWSTR p[3];
+	HANDLE h;
+
+	make_chain(f, p);
+	assert_code(create_limited(f, "new.vhdx", p[2], p[2], 0, &h), ERROR_INVALID_PARAMETER);
+	assert_code(create_limited(f, "new.vhdx", p[2], u"/nowhere", 0, &h), ERROR_FILE_NOT_FOUND);
+	assert_code(create_limited(f, "new.vhdx", p[1], p[2], 0, &h), ERROR_INVALID_PARAMETER);
+	assert_false(exists(f, "new.vhdx"));
+	assert_code(create_limited(f, "one.vhdx", p[2], p[1], 0, &h), ERROR_SUCCESS);
+	assert_int_equal(get(h, 0), 0);
+	assert_int_equal(get(h, MIB), 0);
+	assert_int_equal(get(h, 2 * MIB), 'c');
+	close_disk(h);
+	assert_code(create_limited(f, "two.vhdx", p[2], p[0], 0, &h), ERROR_SUCCESS);
+	assert_int_equal(get(h, 0), 0);
+	assert_int_equal(get(h, MIB), 'b');
+	assert_int_equal(get(h, 2 * MIB), 'c');
+	close_disk(h);
+}
+
+static void test_create_since_a_change(void **state)
+{
+	static const SET_VIRTUAL_DISK_INFO track = {
+		.Version = SET_VIRTUAL_DISK_INFO_CHANGE_TRACKING_STATE,
+		.ChangeTrackingEnabled = TRUE};
+	const unsigned by_id = CREATE_VIRTUAL_DISK_FLAG_USE_CHANGE_TRACKING_SOURCE_LIMIT;
+	struct fixture *f = *state;
+	PCWSTR source = path(f, "s.vhdx");
+	WCHAR id[VIRTUAL_DISK_MAXIMUM_CHANGE_TRACKING_ID_LENGTH];
+	HANDLE h = create(&vhdx_type, source, 64 * MIB, NULL, false);
+	SET_VIRTUAL_DISK_INFO set = track;
+
+	put(h, 0, 'a');
+	close_disk(h);
+	assert_code(create_limited(f, "new.vhdx", source,
+			    u"rctX:01234567:0123:0123:0123:0123456789ab:00000000", by_id, &h),
+		ERROR_VHD_CHANGE_TRACKING_DISABLED);
+	h = open_disk(source, false);
+	assert_code(SetVirtualDiskInformation(h, &set), ERROR_SUCCESS);
+	most_recent_id(h, id, NULL);
+	for (unsigned i = 0; i < 20; i++)
+		put(h, (20 + 2 * i) * MIB, 'b');
+	close_disk(h);
+	assert_code(create_limited(f, "new.vhdx", source, u"x", by_id, &h),
+		ERROR_VHD_INVALID_CHANGE_TRACKING_ID);
+	assert_false(exists(f, "new.vhdx"));
+	assert_code(create_limited(f, "new.vhdx", source, id, by_id, &h), ERROR_SUCCESS);
+	assert_int_equal(virtual_size(h), 64 * MIB);
+	assert_int_equal(get(h, 0), 0);
+	for (unsigned i = 0; i < 20; i++)
+		assert_int_equal(get(h, (20 + 2 * i) * MIB), 'b');
+	close_disk(h);
 }
 
 static void test_create_from_source(void **state)
@@ -381,20 +468,6 @@ static HANDLE open_flags(PCWSTR p, unsigned flags, DWORD code)
 	return h;
 }
 
-static void make_chain(struct fixture *f, PCWSTR paths[3])
-{
-	paths[0] = path(f, "base.vhdx");
-	paths[1] = path(f, "middle.vhdx");
-	paths[2] = path(f, "leaf.vhdx");
-	for (unsigned i = 0; i < 3; i++) {
-		HANDLE h = create(
-			&vhdx_type, paths[i], i ? 0 : 16 * MIB, i ? paths[i - 1] : NULL, false);
-
-		put(h, i * MIB, 'a' + i);
-		close_disk(h);
-	}
-}
-
 static void test_chain_by_hand(void **state)
 {
 	struct fixture *f = *state;
@@ -453,6 +526,8 @@ int main(void)
 		TEST(create_existing),
 		TEST(create_every_kind),
 		TEST(create_every_version),
+		TEST(create_down_to_a_limit),
+		TEST(create_since_a_change),
 		TEST(create_from_source),
 		TEST(create_aside),
 		TEST(open_refuses),
