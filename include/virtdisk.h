@@ -91,7 +91,12 @@ DWORD WINAPI AddVirtualDiskParent(HANDLE VirtualDiskHandle, PCWSTR ParentPath);
  * AttachVirtualDisk - make the disk's contents a block device. Access: ATTACH_RW, or ATTACH_RO with
  * ATTACH_VIRTUAL_DISK_FLAG_READ_ONLY. It is detached when the handle is closed, unless
  * ATTACH_VIRTUAL_DISK_FLAG_PERMANENT_LIFETIME hands it to a process of its own.
- * ERROR_VHD_INVALID_STATE: attached already.
+ * Of the other flags:
+ * - RESTRICTED_RANGE: only RestrictedLength bytes from RestrictedOffset, whole sectors;
+ *   SINGLE_PARTITION: only the one partition with data (ERROR_NOT_FOUND: none, or several);
+ * - NON_PNP: the kernel does not look for partitions;
+ * - NO_LOCAL_HOST: the disk is held as if attached, but this host gets no device of it.
+ * ERROR_VHD_INVALID_STATE: attached already; ERROR_NOT_SUPPORTED: AT_BOOT.
  */
 DWORD WINAPI AttachVirtualDisk(HANDLE VirtualDiskHandle, PSECURITY_DESCRIPTOR SecurityDescriptor,
 	ATTACH_VIRTUAL_DISK_FLAG Flags, ULONG ProviderSpecificFlags,
@@ -211,7 +216,9 @@ DWORD WINAPI ResizeVirtualDisk(HANDLE VirtualDiskHandle, RESIZE_VIRTUAL_DISK_FLA
  * MirrorVirtualDisk - copy the disk to another image, and from then on write both. @Overlapped is
  * required; the operation goes on until BreakMirrorVirtualDisk, which makes the handle stand for
  * the mirror alone, or CancelIoEx, which leaves the original. When CurrentValue reaches
- * CompletionValue the two are equal. Works on an attached disk.
+ * CompletionValue the two are equal. Works on a disk that this handle has attached, whose device
+ * goes on with the mirror. With MIRROR_VIRTUAL_DISK_FLAG_SKIP_MIRROR_ACTIVATION both are whole
+ * after the break, and the handle stands for the original.
  */
 DWORD WINAPI MirrorVirtualDisk(HANDLE VirtualDiskHandle, MIRROR_VIRTUAL_DISK_FLAG Flags,
 	PMIRROR_VIRTUAL_DISK_PARAMETERS Parameters, LPOVERLAPPED Overlapped);

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "cli/disk_attached.h"
 #include "disk/attach.h"
+#include "disk/partition.h"
 
 static const char help[] =
 	"Usage: partita disk attach FILE [OPTION]...\n"
@@ -29,6 +30,9 @@ static const char help[] =
 	"\n"
 	"  --read-only      the device cannot be written\n"
 	"  --no-partitions  do not look for partitions\n"
+	"  --partition N    only partition N of the disk; 0: the only one with data\n"
+	"  --offset SIZE    only what begins there ...\n"
+	"  --length SIZE    ... and has this length; up to the disk's end by default\n"
 	"  --file           the file alone, no block device\n"
 	"  --device         fail when there can be no block device\n"
 	"  --foreground     serve the disk in this process, until it is detached or a\n"
@@ -41,12 +45,23 @@ static const char help[] =
 struct arguments {
 	struct disk_attach_options options;
 	enum disk_format format;
-	bool foreground, list, json;
+	unsigned partition; /* from 1 on; 0: the only one */
+	bool one_partition, foreground, list, json;
 };
+
+static bool take_partition(const char *option, const char *value, void *field)
+{
+	struct arguments *a = field;
+
+	return a->one_partition = cli_take_number(option, value, 0, 128, &a->partition);
+}
 
 static const struct cli_option options[] = {
 	CLI_FLAG("read-only", options.read_only),
 	CLI_FLAG("no-partitions", options.no_partitions),
+	CLI_TAKE("partition", take_partition),
+	CLI_VALUE("offset", options.offset, uint64_t, cli_parse_option_bytes),
+	CLI_VALUE("length", options.length, uint64_t, cli_parse_option_bytes),
 	CLI_FLAG("file", options.no_device),
 	CLI_FLAG("device", options.need_device),
 	CLI_FLAG("foreground", foreground),
@@ -89,6 +104,17 @@ static void announce(struct cli_service *s, const struct disk_attach *attach, in
 	close(ready);
 }
 
+/* The part of the disk that the partition has. */
+static int find_partition(struct cli_service *s, struct arguments *a)
+{
+	struct disk_partition found = {0};
+	int err = disk_partition_find(s->disk, a->partition, &found, &s->problem);
+
+	a->options.offset = found.offset;
+	a->options.length = found.length;
+	return err;
+}
+
 static int serve(struct cli_service *s, struct arguments *a, const char *path, int ready)
 {
 	struct disk_attach *attach;
@@ -96,7 +122,9 @@ static int serve(struct cli_service *s, struct arguments *a, const char *path, i
 
 	a->options.ended = ended;
 	a->options.ctx = s;
-	err = disk_attach_start(s->engine, s->disk, &a->options, &attach, &s->problem);
+	err = a->one_partition ? find_partition(s, a) : 0;
+	if (!err)
+		err = disk_attach_start(s->engine, s->disk, &a->options, &attach, &s->problem);
 	if (err)
 		return cli_service_fail(s, path, err);
 	announce(s, attach, ready);
@@ -176,6 +204,10 @@ int cli_disk_attach(int argc, char **argv)
 	}
 	if (a.options.no_device && a.options.need_device) {
 		log_error("disk attach: give either --file or --device");
+		return CLI_USAGE_ERROR;
+	}
+	if (a.one_partition && (a.options.offset || a.options.length)) {
+		log_error("disk attach: give either --partition, or --offset and --length");
 		return CLI_USAGE_ERROR;
 	}
 	if (a.list)

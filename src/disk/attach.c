@@ -224,8 +224,7 @@ static int start(struct disk_engine *e, struct disk_attach *a, struct disk_probl
 	if (err)
 		return err;
 	a->file = attach_entry_file(a->entry, "disk");
-	err = a->file ? attach_fuse_start(
-				e, a->disk, a->file, a->options.read_only, &a->fuse, problem)
+	err = a->file ? attach_fuse_start(e, a->disk, a->file, &a->options, &a->fuse, problem)
 		      : -ENOMEM;
 	if (!err && !a->options.no_device)
 		err = add_device(a, problem);
@@ -295,6 +294,36 @@ int disk_attach_resized(struct disk_attach *a)
 	if (stat(a->file, &st))
 		return -errno;
 	return a->device ? attach_loop_resized(a->device) : 0;
+}
+
+int disk_attach_pause(struct disk_attach *a)
+{
+	/* Nobody has it detached meanwhile. */
+	pthread_mutex_lock(&a->lock);
+	if (a->ended) {
+		pthread_mutex_unlock(&a->lock);
+		return -ESHUTDOWN;
+	}
+	attach_fuse_pause(a->fuse);
+	return 0;
+}
+
+int disk_attach_resume(struct disk_attach *a, struct disk *d)
+{
+	int err = d == a->disk ? 0 : attach_entry_switch(a->entry, d);
+
+	a->disk = d;
+	if (!err)
+		err = attach_fuse_resume(a->fuse, d);
+	if (err) {
+		attach_fuse_stop(a->fuse);
+		a->fuse = NULL;
+		attach_entry_remove(a->entry);
+		a->ended = true;
+		notify(a->over);
+	}
+	pthread_mutex_unlock(&a->lock);
+	return err;
 }
 
 /* ---- From elsewhere ---------------------------------------------------------------------------

@@ -31,6 +31,8 @@ struct disk_attach_options {
 	bool no_device;	    /* the file alone, without trying for a block device */
 	bool need_device;   /* fail when there can be no block device */
 	bool no_partitions; /* the kernel shall not look for partitions */
+	/* Only this part of the disk, in bytes, whole sectors; length 0: up to its end. */
+	uint64_t offset, length;
 	/*
 	 * Called when another process had this disk detached, after the last request was answered
 	 * and flushed, in a thread of the attachment. The other process waits for it and is told
@@ -44,7 +46,7 @@ struct disk_attach_options {
  * disk_attach_start - serve @d, which must stay open until the attachment ended. Starts threads,
  * which block all signals. @options NULL: defaults. 0 with the problem noted: there
  * can be no block device, and why.
- * Errors: -EALREADY: the image is attached; -ENOTSUP: no FUSE here; -EPERM, -EACCES: FUSE, or with
+ * Errors: -EINVAL: the part is not inside the disk; -EALREADY: the image is attached; -ENOTSUP: no FUSE here; -EPERM, -EACCES: FUSE, or with
  * need_device the loop device, is not for this user.
  */
 int disk_attach_start(struct disk_engine *e, struct disk *d,
@@ -71,6 +73,19 @@ const char *disk_attach_device(const struct disk_attach *a);
 const char *disk_attach_file(const struct disk_attach *a);
 /* disk_attach_resized - the disk has another size: tell the device. 0 or a negative errno. */
 int disk_attach_resized(struct disk_attach *a);
+
+/*
+ * disk_attach_pause - answer what was asked and nothing more: who uses the device waits.
+ * disk_attach_resume() must follow, in the same thread. -ESHUTDOWN: it has ended, and nothing must
+ * follow.
+ */
+int disk_attach_pause(struct disk_attach *a);
+/*
+ * disk_attach_resume - go on with @d, which has the same contents and takes the place of the disk
+ * from now on; sectors are not larger than before. An error ends the attachment as if this process
+ * had been killed.
+ */
+int disk_attach_resume(struct disk_attach *a, struct disk *d);
 
 /*
  * disk_attach_spawn - have @image attached by a process of its own, the command partita disk attach

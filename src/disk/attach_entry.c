@@ -96,20 +96,26 @@ static char *read_note(const char *path, const char *name)
 	return n < 0 || n == sizeof(target) ? NULL : strndup(target, n);
 }
 
+static void remove_parents(int directory)
+{
+	char name[32];
+
+	for (unsigned i = 0;; i++) {
+		snprintf(name, sizeof(name), "parent-%u", i);
+		if (unlinkat(directory, name, 0))
+			break;
+	}
+}
+
 void attach_entry_remove(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	char name[32];
 
 	if (fd < 0)
 		return;
 	for (size_t i = 0; i < sizeof(fixed_names) / sizeof(fixed_names[0]); i++)
 		unlinkat(fd, fixed_names[i], 0);
-	for (unsigned i = 0;; i++) {
-		snprintf(name, sizeof(name), "parent-%u", i);
-		if (unlinkat(fd, name, 0))
-			break;
-	}
+	remove_parents(fd);
 	close(fd);
 	rmdir(path);
 }
@@ -181,20 +187,12 @@ static int make_directory(const char *directory, const char *image, char **path)
 	return -EEXIST;
 }
 
-static int note_disk(struct disk *d, const char *path, const char *image, bool read_only)
+static int note_images(struct disk *d, const char *path, const char *image)
 {
-	char *file = attach_entry_file(path, "disk"), name[32];
-	int fd = file ? open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
-	int err = !file ? -ENOMEM : fd < 0 ? -errno : 0;
+	int err = attach_entry_note(path, "image", image);
 	unsigned i = 0;
+	char name[32];
 
-	if (fd >= 0)
-		close(fd);
-	free(file);
-	if (!err)
-		err = attach_entry_note(path, "image", image);
-	if (!err)
-		err = attach_entry_note(path, "access", read_only ? "read-only" : "read-write");
 	for (struct disk *p = disk_parent(d); p && !err; p = disk_parent(p)) {
 		char *parent = realpath(disk_path(p), NULL);
 
@@ -202,6 +200,45 @@ static int note_disk(struct disk *d, const char *path, const char *image, bool r
 		err = parent ? attach_entry_note(path, name, parent) : -errno;
 		free(parent);
 	}
+	return err;
+}
+
+static int note_disk(struct disk *d, const char *path, const char *image, bool read_only)
+{
+	char *file = attach_entry_file(path, "disk");
+	int fd = file ? open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
+	int err = !file ? -ENOMEM : fd < 0 ? -errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	free(file);
+	if (!err)
+		err = note_images(d, path, image);
+	if (!err)
+		err = attach_entry_note(path, "access", read_only ? "read-only" : "read-write");
+	return err;
+}
+
+int attach_entry_switch(const char *path, struct disk *d)
+{
+	char *directory, *image = realpath(disk_path(d), NULL);
+	int lock = image ? open_directory(&directory, NULL) : -errno, entry, err;
+
+	if (lock < 0) {
+		free(image);
+		return lock;
+	}
+	entry = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	err = entry < 0 || unlinkat(entry, "image", 0) ? -errno : 0;
+	if (!err) {
+		remove_parents(entry);
+		err = note_images(d, path, image);
+	}
+	if (entry >= 0)
+		close(entry);
+	close(lock);
+	free(directory);
+	free(image);
 	return err;
 }
 

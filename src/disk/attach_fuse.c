@@ -69,9 +69,12 @@ struct worker {
 
 struct attach_fuse {
 	struct fuse_session *session;
+	struct disk_engine *engine;
 	struct disk *disk;
 	bool read_only;
 	uint32_t sector; /* bytes */
+	uint64_t begin;	 /* bytes: where in the disk the file begins ... */
+	uint64_t length; /* ... and what it has; 0: the rest */
 	struct timespec since;
 	int stop; /* eventfd: the workers shall end */
 	int gone; /* eventfd: the file was unmounted */
@@ -98,6 +101,13 @@ static void notify(int event)
 static struct attach_fuse *fuse_of(fuse_req_t req)
 {
 	return fuse_req_userdata(req);
+}
+
+static uint64_t size_of(const struct attach_fuse *f)
+{
+	const uint64_t size = disk_size(f->disk), rest = size > f->begin ? size - f->begin : 0;
+
+	return f->length && f->length < rest ? f->length : rest;
 }
 
 /* ---- Requests that the disk answers -----------------------------------------------------------
@@ -137,7 +147,7 @@ static void submit(
 	s->req = req;
 	s->iov = (struct iovec){(void *)data, length};
 	s->disk.op = op;
-	s->disk.offset = offset;
+	s->disk.offset = w->fuse->begin + offset;
 	s->disk.length = length;
 	s->disk.iov = &s->iov;
 	s->disk.n_iov = data ? 1 : 0;
@@ -186,7 +196,7 @@ static void odd_read(fuse_req_t req, uint64_t offset, uint64_t length)
 
 	settle(this_worker);
 	if (!err)
-		err = disk_read(f->disk, sectors, n, from);
+		err = disk_read(f->disk, sectors, n, f->begin + from);
 	if (err)
 		fuse_reply_err(req, -err);
 	else
@@ -205,13 +215,13 @@ static int odd_write(struct attach_fuse *f, const void *data, uint64_t offset, u
 		return -ENOMEM;
 	settle(this_worker);
 	pthread_mutex_lock(&f->odd_writes);
-	err = disk_read(f->disk, sectors, n, from);
+	err = disk_read(f->disk, sectors, n, f->begin + from);
 	if (!err) {
 		if (data)
 			memcpy(sectors + (offset - from), data, length);
 		else
 			memset(sectors + (offset - from), 0, length);
-		err = disk_write(f->disk, sectors, n, from);
+		err = disk_write(f->disk, sectors, n, f->begin + from);
 	}
 	pthread_mutex_unlock(&f->odd_writes);
 	free(sectors);
@@ -239,9 +249,9 @@ static struct stat attributes(const struct attach_fuse *f)
 		.st_nlink = 1,
 		.st_uid = geteuid(),
 		.st_gid = getegid(),
-		.st_size = disk_size(f->disk),
+		.st_size = size_of(f),
 		.st_blksize = BLOCK,
-		.st_blocks = disk_size(f->disk) / 512,
+		.st_blocks = size_of(f) / 512,
 		.st_atim = f->since,
 		.st_mtim = f->since,
 		.st_ctim = f->since,
@@ -300,10 +310,10 @@ static void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	count_open(f, -1);
 }
 
-/* What of the range lies inside the disk. */
+/* What of the range lies inside the file. */
 static uint64_t inside(const struct attach_fuse *f, off_t offset, uint64_t length)
 {
-	const uint64_t size = disk_size(f->disk);
+	const uint64_t size = size_of(f);
 
 	if (offset < 0 || (uint64_t)offset >= size)
 		return 0;
@@ -395,7 +405,7 @@ static void on_lseek(
 	fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
 {
 	struct attach_fuse *f = fuse_of(req);
-	const uint64_t size = disk_size(f->disk);
+	const uint64_t size = size_of(f);
 	uint64_t at = offset;
 
 	if (whence != SEEK_DATA && whence != SEEK_HOLE) {
@@ -405,7 +415,8 @@ static void on_lseek(
 	settle(this_worker);
 	while (offset >= 0 && at < size) {
 		enum disk_where where;
-		int64_t run = disk_extent(f->disk, at, size, UINT_MAX, &where);
+		int64_t run = disk_extent(
+			f->disk, f->begin + at, f->begin + size, UINT_MAX, &where);
 
 		if (run < 0) {
 			fuse_reply_err(req, -run);
@@ -426,7 +437,7 @@ static void on_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct statvfs st = {.f_bsize = BLOCK,
 		.f_frsize = BLOCK,
-		.f_blocks = disk_size(fuse_of(req)->disk) / BLOCK,
+		.f_blocks = size_of(fuse_of(req)) / BLOCK,
 		.f_namemax = NAME_MAX};
 
 	fuse_reply_statfs(req, &st);
@@ -521,7 +532,7 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static int worker_init(struct worker *w, struct attach_fuse *f, struct disk_engine *e)
+static int worker_init(struct worker *w, struct attach_fuse *f)
 {
 	struct epoll_event queue = {.events = EPOLLIN}, stop = {.events = EPOLLIN | EPOLLET};
 
@@ -532,7 +543,7 @@ static int worker_init(struct worker *w, struct attach_fuse *f, struct disk_engi
 		slot_put(&w->slots[i]);
 	}
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
-	w->queue = w->epoll < 0 ? NULL : disk_queue_create(e, SLOTS);
+	w->queue = w->epoll < 0 ? NULL : disk_queue_create(f->engine, SLOTS);
 	if (!w->queue)
 		return -errno;
 	queue.data.ptr = w->queue;
@@ -554,15 +565,22 @@ static void worker_fini(struct worker *w)
 
 static void stop_workers(struct attach_fuse *f)
 {
+	uint64_t times;
+
 	notify(f->stop);
 	for (unsigned i = 0; i < f->n_workers; i++) {
 		pthread_join(f->workers[i].thread, NULL);
 		worker_fini(&f->workers[i]);
 	}
 	f->n_workers = 0;
+	free(f->workers);
+	f->workers = NULL;
+	/* Others may be started. There is always something to be read. */
+	if (read(f->stop, &times, sizeof(times)) < 0)
+		return;
 }
 
-static int start_workers(struct attach_fuse *f, struct disk_engine *e)
+static int start_workers(struct attach_fuse *f)
 {
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned n = processors < 1 ? 1 : processors > MAX_WORKERS ? MAX_WORKERS : processors;
@@ -575,7 +593,7 @@ static int start_workers(struct attach_fuse *f, struct disk_engine *e)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	while (!err && f->n_workers < n) {
-		err = worker_init(&f->workers[f->n_workers], f, e);
+		err = worker_init(&f->workers[f->n_workers], f);
 		if (err)
 			worker_fini(&f->workers[f->n_workers]);
 		else
@@ -650,7 +668,6 @@ static void fuse_free(struct attach_fuse *f)
 	pthread_mutex_destroy(&f->lock);
 	pthread_mutex_destroy(&f->odd_writes);
 	pthread_cond_destroy(&f->closed);
-	free(f->workers);
 	free(f);
 }
 
@@ -664,19 +681,46 @@ static void cond_init(pthread_cond_t *cond)
 	pthread_condattr_destroy(&attr);
 }
 
-int attach_fuse_start(struct disk_engine *e, struct disk *d, const char *path, bool read_only,
-	struct attach_fuse **fuse, struct disk_problem *problem)
+/* The part of the disk that the file shall have. */
+static int check_part(
+	struct disk *d, const struct disk_attach_options *o, struct disk_problem *problem)
 {
-	struct attach_fuse *f = calloc(1, sizeof(*f));
 	struct disk_info info;
-	int err;
 
-	if (!f)
-		return -ENOMEM;
+	disk_info(d, &info);
+	if (o->offset % info.logical_sector || o->length % info.logical_sector ||
+		o->offset >= info.size || o->length > info.size - o->offset)
+		return disk_problem_say(problem, disk_path(d), -EINVAL,
+			"the part to attach is not one of whole sectors inside the disk");
+	return 0;
+}
+
+static void take_disk(struct attach_fuse *f, struct disk *d)
+{
+	struct disk_info info;
+
 	disk_info(d, &info);
 	f->disk = d;
-	f->read_only = read_only;
 	f->sector = info.logical_sector;
+}
+
+int attach_fuse_start(struct disk_engine *e, struct disk *d, const char *path,
+	const struct disk_attach_options *options, struct attach_fuse **fuse,
+	struct disk_problem *problem)
+{
+	struct attach_fuse *f;
+	int err = check_part(d, options, problem);
+
+	if (err)
+		return err;
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return -ENOMEM;
+	take_disk(f, d);
+	f->engine = e;
+	f->read_only = options->read_only;
+	f->begin = options->offset;
+	f->length = options->length;
 	clock_gettime(CLOCK_REALTIME, &f->since);
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_mutex_init(&f->odd_writes, NULL);
@@ -685,7 +729,7 @@ int attach_fuse_start(struct disk_engine *e, struct disk *d, const char *path, b
 	f->gone = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	err = f->stop < 0 || f->gone < 0 ? -errno : mount_file(f, path, problem);
 	if (!err)
-		err = start_workers(f, e);
+		err = start_workers(f);
 	if (err) {
 		fuse_free(f);
 		return err;
@@ -717,6 +761,17 @@ int attach_fuse_wait_closed(struct attach_fuse *f, unsigned others, unsigned ms)
 	err = f->opens > others ? -EBUSY : 0;
 	pthread_mutex_unlock(&f->lock);
 	return err;
+}
+
+void attach_fuse_pause(struct attach_fuse *f)
+{
+	stop_workers(f);
+}
+
+int attach_fuse_resume(struct attach_fuse *f, struct disk *d)
+{
+	take_disk(f, d);
+	return start_workers(f);
 }
 
 int attach_fuse_stop(struct attach_fuse *f)

@@ -14,14 +14,20 @@ struct attach_fuse;
 
 /*
  * attach_fuse_start - make @path, an empty file, have the contents of @d: mount there, and answer
- * in threads of its own. Returns 0 or a negative errno, noted.
+ * in threads of its own. Of @options the part and read_only count. Returns 0 or a negative errno,
+ * noted.
  */
-int attach_fuse_start(struct disk_engine *e, struct disk *d, const char *path, bool read_only,
-	struct attach_fuse **fuse, struct disk_problem *problem);
+int attach_fuse_start(struct disk_engine *e, struct disk *d, const char *path,
+	const struct disk_attach_options *options, struct attach_fuse **fuse,
+	struct disk_problem *problem);
 /* attach_fuse_fd - becomes readable when somebody else unmounted the file. */
 int attach_fuse_fd(const struct attach_fuse *f);
 /* attach_fuse_wait_closed - wait until nobody has the file open, @ms at most; then -EBUSY. */
 int attach_fuse_wait_closed(struct attach_fuse *f, unsigned others, unsigned ms);
+/* attach_fuse_pause - answer what was asked; what comes then waits in the kernel. */
+void attach_fuse_pause(struct attach_fuse *f);
+/* attach_fuse_resume - go on, with @d. 0 or a negative errno: it is still paused. */
+int attach_fuse_resume(struct attach_fuse *f, struct disk *d);
 /*
  * attach_fuse_stop - answer what was asked, flush, unmount, free. Returns what the flush did. NULL
  * is allowed.
@@ -74,6 +80,8 @@ int attach_entry_create(
 	struct disk *d, bool read_only, char **path, int *control, struct disk_problem *problem);
 /* attach_entry_note - a link of this name to @target. */
 int attach_entry_note(const char *path, const char *name, const char *target);
+/* attach_entry_switch - the entry is one for the image @d from now on. */
+int attach_entry_switch(const char *path, struct disk *d);
 /* attach_entry_remove - what attach_entry_create() and attach_entry_note() made. */
 void attach_entry_remove(const char *path);
 /* attach_entry_file - the path of something in the entry; the caller's. NULL: no memory. */

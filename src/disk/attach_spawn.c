@@ -5,7 +5,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -48,8 +50,9 @@ int disk_attach_spawn(
 	const char *image, const struct disk_attach_options *options, struct disk_problem *problem)
 {
 	const char *command = getenv("PARTITA_COMMAND");
-	char *argv[8] = {(char *)(command ? command : "partita"), "disk", "attach"};
+	char *argv[12] = {(char *)(command ? command : "partita"), "disk", "attach"};
 	int argc = 3, errors[2], status, err;
+	char offset[24], length[24];
 	pid_t pid;
 
 	if (options && options->read_only)
@@ -58,6 +61,16 @@ int disk_attach_spawn(
 		argv[argc++] = "--no-partitions";
 	if (options && (options->no_device || options->need_device))
 		argv[argc++] = options->no_device ? "--file" : "--device";
+	if (options && (options->offset || options->length)) {
+		snprintf(offset, sizeof(offset), "%" PRIu64, options->offset);
+		snprintf(length, sizeof(length), "%" PRIu64, options->length);
+		argv[argc++] = "--offset";
+		argv[argc++] = offset;
+	}
+	if (options && options->length) {
+		argv[argc++] = "--length";
+		argv[argc++] = length;
+	}
 	argv[argc++] = "--";
 	argv[argc++] = (char *)image;
 	argv[argc] = NULL;

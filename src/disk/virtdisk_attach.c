@@ -6,9 +6,13 @@
 #include <string.h>
 
 #include "disk/attach.h"
+#include "disk/partition.h"
 #include "disk/virtdisk_handle.h"
 
-/* Flags that speak of Windows' drive letters, security and device tree have nothing to do here. */
+/*
+ * Flags that speak of Windows' drive letters, security and mount manager have nothing to do here: a
+ * block device is all that a volume needs to be mounted.
+ */
 #define FLAGS_KNOWN                                                                                \
 	(ATTACH_VIRTUAL_DISK_FLAG_READ_ONLY | ATTACH_VIRTUAL_DISK_FLAG_NO_DRIVE_LETTER |           \
 		ATTACH_VIRTUAL_DISK_FLAG_PERMANENT_LIFETIME |                                      \
@@ -18,10 +22,12 @@
 		ATTACH_VIRTUAL_DISK_FLAG_NON_PNP | ATTACH_VIRTUAL_DISK_FLAG_RESTRICTED_RANGE |     \
 		ATTACH_VIRTUAL_DISK_FLAG_SINGLE_PARTITION |                                        \
 		ATTACH_VIRTUAL_DISK_FLAG_REGISTER_VOLUME | ATTACH_VIRTUAL_DISK_FLAG_AT_BOOT)
-#define FLAGS_NOT_SUPPORTED                                                                        \
-	(ATTACH_VIRTUAL_DISK_FLAG_NO_LOCAL_HOST | ATTACH_VIRTUAL_DISK_FLAG_RESTRICTED_RANGE |      \
-		ATTACH_VIRTUAL_DISK_FLAG_SINGLE_PARTITION |                                        \
-		ATTACH_VIRTUAL_DISK_FLAG_REGISTER_VOLUME | ATTACH_VIRTUAL_DISK_FLAG_AT_BOOT)
+
+/* An attachment to be made. */
+struct attaching {
+	ATTACH_VIRTUAL_DISK_FLAG flags;
+	struct disk_attach_options options;
+};
 
 /* ---- Attach ---------------------------------------------------------------------------------- */
 
@@ -50,26 +56,66 @@ static DWORD attach_permanently(struct vdisk *v, const struct disk_attach_option
 	return code;
 }
 
+/* The part of the disk that has its only data. */
+static DWORD find_partition(struct vdisk *v, struct disk_attach_options *options)
+{
+	struct disk_partition only;
+	int err = disk_partition_find(v->disk, 0, &only, NULL);
+
+	if (err == -ENOENT || err == -EINVAL)
+		return ERROR_NOT_FOUND;
+	options->offset = only.offset;
+	options->length = only.length;
+	return disk_problem_win32(NULL, err);
+}
+
 static DWORD run_attach(struct vdisk_operation *o)
 {
-	ATTACH_VIRTUAL_DISK_FLAG flags = *(ATTACH_VIRTUAL_DISK_FLAG *)o->arguments;
-	struct disk_attach_options options = {
-		.read_only = flags & ATTACH_VIRTUAL_DISK_FLAG_READ_ONLY};
+	struct attaching *a = o->arguments;
 	struct disk_problem problem = {0};
 	struct vdisk *v = o->disk;
-	DWORD code;
+	DWORD code = ERROR_SUCCESS;
 	int err;
 
 	if (vdisk_is_attached(v))
 		return ERROR_VHD_INVALID_STATE;
 	disk_attach_free(v->attach);
 	v->attach = NULL;
-	v->attached_read_only = options.read_only;
-	if (flags & ATTACH_VIRTUAL_DISK_FLAG_PERMANENT_LIFETIME)
-		return attach_permanently(v, &options);
-	err = disk_attach_start(v->engine, v->disk, &options, &v->attach, &problem);
+	if (a->flags & ATTACH_VIRTUAL_DISK_FLAG_SINGLE_PARTITION)
+		code = find_partition(v, &a->options);
+	if (code)
+		return code;
+	v->attached_read_only = a->options.read_only;
+	if (a->flags & ATTACH_VIRTUAL_DISK_FLAG_NO_LOCAL_HOST) {
+		v->attached_nowhere = true;
+		return ERROR_SUCCESS;
+	}
+	if (a->flags & ATTACH_VIRTUAL_DISK_FLAG_PERMANENT_LIFETIME)
+		return attach_permanently(v, &a->options);
+	err = disk_attach_start(v->engine, v->disk, &a->options, &v->attach, &problem);
 	code = disk_problem_win32(&problem, err);
 	return err == -EALREADY ? ERROR_VHD_INVALID_STATE : code;
+}
+
+/* What contradicts itself, and what nothing here can do. */
+static DWORD check_flags(ATTACH_VIRTUAL_DISK_FLAG flags, const ATTACH_VIRTUAL_DISK_PARAMETERS *p)
+{
+	const bool range = flags & ATTACH_VIRTUAL_DISK_FLAG_RESTRICTED_RANGE;
+	const bool nowhere = flags & ATTACH_VIRTUAL_DISK_FLAG_NO_LOCAL_HOST;
+
+	if ((unsigned)flags & ~FLAGS_KNOWN ||
+		(p && p->Version != ATTACH_VIRTUAL_DISK_VERSION_1 &&
+			p->Version != ATTACH_VIRTUAL_DISK_VERSION_2))
+		return ERROR_INVALID_PARAMETER;
+	if (range && (!p || p->Version != ATTACH_VIRTUAL_DISK_VERSION_2 ||
+			     !p->Version2.RestrictedLength ||
+			     flags & ATTACH_VIRTUAL_DISK_FLAG_SINGLE_PARTITION))
+		return ERROR_INVALID_PARAMETER;
+	/* What this process holds back ends with it, and what begins with the host does not. */
+	if ((nowhere && flags & ATTACH_VIRTUAL_DISK_FLAG_PERMANENT_LIFETIME) ||
+		flags & ATTACH_VIRTUAL_DISK_FLAG_AT_BOOT)
+		return ERROR_NOT_SUPPORTED;
+	return ERROR_SUCCESS;
 }
 
 DWORD WINAPI AttachVirtualDisk(HANDLE VirtualDiskHandle, PSECURITY_DESCRIPTOR SecurityDescriptor,
@@ -77,24 +123,30 @@ DWORD WINAPI AttachVirtualDisk(HANDLE VirtualDiskHandle, PSECURITY_DESCRIPTOR Se
 	PATTACH_VIRTUAL_DISK_PARAMETERS Parameters, LPOVERLAPPED Overlapped)
 {
 	struct vdisk *v = vdisk_from(VirtualDiskHandle);
-	ATTACH_VIRTUAL_DISK_FLAG *flags;
+	struct attaching *a;
+	DWORD err;
 	uint32_t access = Flags & ATTACH_VIRTUAL_DISK_FLAG_READ_ONLY
 				  ? VIRTUAL_DISK_ACCESS_ATTACH_RO | VIRTUAL_DISK_ACCESS_ATTACH_RW
 				  : VIRTUAL_DISK_ACCESS_ATTACH_RW;
 
-	if (!v || (unsigned)Flags & ~FLAGS_KNOWN || ProviderSpecificFlags ||
-		(Parameters && Parameters->Version != ATTACH_VIRTUAL_DISK_VERSION_1 &&
-			Parameters->Version != ATTACH_VIRTUAL_DISK_VERSION_2))
+	if (!v || ProviderSpecificFlags)
 		return ERROR_INVALID_PARAMETER;
 	if (!(v->access & access))
 		return ERROR_ACCESS_DENIED;
-	if (Flags & FLAGS_NOT_SUPPORTED)
-		return ERROR_NOT_SUPPORTED;
-	flags = malloc(sizeof(*flags));
-	if (!flags)
+	err = check_flags(Flags, Parameters);
+	if (err)
+		return err;
+	a = calloc(1, sizeof(*a));
+	if (!a)
 		return ERROR_NOT_ENOUGH_MEMORY;
-	*flags = Flags;
-	return vdisk_start(v, Overlapped, run_attach, flags);
+	a->flags = Flags;
+	a->options.read_only = Flags & ATTACH_VIRTUAL_DISK_FLAG_READ_ONLY;
+	a->options.no_partitions = Flags & ATTACH_VIRTUAL_DISK_FLAG_NON_PNP;
+	if (Flags & ATTACH_VIRTUAL_DISK_FLAG_RESTRICTED_RANGE) {
+		a->options.offset = Parameters->Version2.RestrictedOffset;
+		a->options.length = Parameters->Version2.RestrictedLength;
+	}
+	return vdisk_start(v, Overlapped, run_attach, a);
 }
 
 /* ---- Detach ---------------------------------------------------------------------------------- */
@@ -125,7 +177,7 @@ DWORD WINAPI DetachVirtualDisk(
 		return err;
 	if (!v->disk)
 		err = ERROR_VHD_INVALID_STATE;
-	else if (v->attach && !disk_attach_ended(v->attach))
+	else if (vdisk_is_attached_here(v))
 		err = vdisk_detach(v);
 	else
 		err = detach_elsewhere(v);

@@ -39,8 +39,13 @@ struct vdisk *vdisk_create(void)
 DWORD vdisk_detach(struct vdisk *v)
 {
 	struct disk_problem problem = {0};
-	int err = disk_attach_end(v->attach, &problem);
+	int err;
 
+	if (v->attached_nowhere) {
+		v->attached_nowhere = false;
+		return disk_problem_win32(NULL, disk_flush(v->disk));
+	}
+	err = disk_attach_end(v->attach, &problem);
 	if (err == -EBUSY)
 		return ERROR_BUSY;
 	disk_attach_free(v->attach);
@@ -122,11 +127,16 @@ DWORD vdisk_for_operation(HANDLE h, struct vdisk **v)
 	return (*v)->access & VIRTUAL_DISK_ACCESS_METAOPS ? ERROR_SUCCESS : ERROR_ACCESS_DENIED;
 }
 
+bool vdisk_is_attached_here(struct vdisk *v)
+{
+	return v->attached_nowhere || (v->attach && !disk_attach_ended(v->attach));
+}
+
 bool vdisk_is_attached(struct vdisk *v)
 {
 	struct disk_attached *found;
 
-	if (v->attach && !disk_attach_ended(v->attach))
+	if (vdisk_is_attached_here(v))
 		return true;
 	if (!v->disk || disk_attached_find(disk_path(v->disk), &found))
 		return false;

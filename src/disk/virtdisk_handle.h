@@ -69,6 +69,7 @@ struct vdisk {
 	GUID snapshot; /* of the set: which state is open; zero: the present one */
 	struct disk_attach *attach;
 	bool attached_read_only;
+	bool attached_nowhere; /* held as if attached, for somebody else than this host */
 
 	pthread_mutex_t lock; /* what follows */
 	pthread_cond_t changed;
@@ -102,8 +103,9 @@ void vdisk_leave(struct vdisk *v);
  */
 DWORD vdisk_claim(HANDLE h, uint32_t access, bool detached, struct vdisk **v);
 void vdisk_unclaim(struct vdisk *v);
-/* vdisk_is_attached - by this handle or by any other process. */
+/* vdisk_is_attached - by this handle or by any other process; _here: by this handle. */
 bool vdisk_is_attached(struct vdisk *v);
+bool vdisk_is_attached_here(struct vdisk *v);
 
 /* vdisk_for_operation - the disk of @h with METAOPS: ERROR_INVALID_PARAMETER, ERROR_ACCESS_DENIED.
  */

@@ -10,11 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "disk/attach.h"
 #include "disk/operations.h"
 #include "disk/virtdisk_handle.h"
 
 struct mirror {
 	bool existing;
+	bool inactive; /* its end leaves the handle with the original */
 	struct disk *target;
 	char path[]; /* UTF-8 */
 };
@@ -71,6 +73,9 @@ static DWORD begin(struct vdisk_operation *o, struct disk_mirror **mirror)
 
 	if (v->is_set)
 		return ERROR_VHD_INVALID_TYPE;
+	/* What another process writes is not seen here. */
+	if (vdisk_is_attached(v) && !vdisk_is_attached_here(v))
+		return ERROR_VHD_INVALID_STATE;
 	err = open_target(v, m, &problem);
 	if (!err) {
 		err = disk_mirror_start(v->disk, m->target, !m->existing, &o->progress, mirror);
@@ -96,37 +101,58 @@ static void wait_for_end(struct vdisk_operation *o, struct disk_mirror *mirror)
 	pthread_mutex_unlock(&v->lock);
 }
 
-/* The handle stands for the mirror from now on. */
-static DWORD switch_over(struct vdisk *v, struct mirror *m)
+/* The handle stands for the mirror from now on, and so does the device, which is @paused. */
+static DWORD switch_over(struct vdisk *v, struct mirror *m, bool paused)
 {
 	char *path = strdup(m->path);
-	DWORD err;
+	int err = 0;
+	DWORD code;
 
-	if (!path)
+	if (!path) {
+		if (paused)
+			disk_attach_resume(v->attach, v->disk);
+		disk_close(m->target);
 		return ERROR_NOT_ENOUGH_MEMORY;
-	err = vdisk_close_disk(v);
+	}
+	if (paused)
+		err = disk_attach_resume(v->attach, m->target);
+	code = vdisk_close_disk(v);
 	free(v->how.path);
 	v->how.path = path;
 	v->disk = m->target;
-	m->target = NULL;
-	return err;
+	return err ? disk_problem_win32(NULL, err) : code;
+}
+
+/* Both are whole, or not even that. */
+static DWORD keep_original(struct vdisk *v, struct mirror *m, DWORD code)
+{
+	if (code || v->mirror_end == VDISK_MIRROR_GOES_ON)
+		drop_target(m);
+	else
+		code = disk_problem_win32(NULL, disk_close(m->target));
+	return code;
 }
 
 static DWORD end(struct vdisk_operation *o, struct disk_mirror *mirror)
 {
 	struct mirror *m = o->arguments;
 	struct vdisk *v = o->disk;
+	bool over, paused;
 	DWORD code;
 
 	/* Whoever could write through this handle holds use for reading. */
 	pthread_rwlock_wrlock(&v->use);
+	over = v->mirror_end == VDISK_MIRROR_BREAK && !m->inactive;
+	/* And whoever writes through the device waits. */
+	paused = over && v->attach && !disk_attach_pause(v->attach);
 	code = disk_problem_win32(NULL, disk_mirror_stop(mirror));
-	if (!code && v->mirror_end == VDISK_MIRROR_BREAK)
-		code = switch_over(v, m);
-	else if (!code && v->mirror_end == VDISK_MIRROR_FORK)
-		code = disk_problem_win32(NULL, disk_close(m->target));
-	else
-		drop_target(m);
+	if (!code && over) {
+		code = switch_over(v, m, paused);
+	} else {
+		if (paused)
+			disk_attach_resume(v->attach, v->disk);
+		code = keep_original(v, m, code);
+	}
 	pthread_rwlock_unlock(&v->use);
 	if (!code && v->mirror_end == VDISK_MIRROR_GOES_ON)
 		code = ERROR_OPERATION_ABORTED;
@@ -151,7 +177,8 @@ static DWORD run_mirror(struct vdisk_operation *o)
 	return end(o, mirror);
 }
 
-static DWORD start(HANDLE h, PCWSTR path, bool existing, LPOVERLAPPED overlapped)
+static DWORD start(
+	HANDLE h, PCWSTR path, bool existing, bool inactive, LPOVERLAPPED overlapped)
 {
 	struct vdisk *v;
 	struct mirror *m;
@@ -166,6 +193,7 @@ static DWORD start(HANDLE h, PCWSTR path, bool existing, LPOVERLAPPED overlapped
 	m = utf8 ? calloc(1, sizeof(*m) + strlen(utf8) + 1) : NULL;
 	if (m) {
 		m->existing = existing;
+		m->inactive = inactive;
 		strcpy(m->path, utf8);
 	}
 	free(utf8);
@@ -183,10 +211,9 @@ DWORD WINAPI MirrorVirtualDisk(HANDLE VirtualDiskHandle, MIRROR_VIRTUAL_DISK_FLA
 	if (!Parameters || Parameters->Version != MIRROR_VIRTUAL_DISK_VERSION_1 ||
 		(unsigned)Flags & ~known)
 		return ERROR_INVALID_PARAMETER;
-	if (Flags & MIRROR_VIRTUAL_DISK_FLAG_SKIP_MIRROR_ACTIVATION)
-		return ERROR_NOT_SUPPORTED;
 	return start(VirtualDiskHandle, Parameters->Version1.MirrorVirtualDiskPath,
-		Flags & MIRROR_VIRTUAL_DISK_FLAG_EXISTING_FILE, Overlapped);
+		Flags & MIRROR_VIRTUAL_DISK_FLAG_EXISTING_FILE,
+		Flags & MIRROR_VIRTUAL_DISK_FLAG_SKIP_MIRROR_ACTIVATION, Overlapped);
 }
 
 DWORD WINAPI ForkVirtualDisk(HANDLE VirtualDiskHandle, FORK_VIRTUAL_DISK_FLAG Flags,
@@ -196,7 +223,7 @@ DWORD WINAPI ForkVirtualDisk(HANDLE VirtualDiskHandle, FORK_VIRTUAL_DISK_FLAG Fl
 		(unsigned)Flags & ~FORK_VIRTUAL_DISK_FLAG_EXISTING_FILE)
 		return ERROR_INVALID_PARAMETER;
 	return start(VirtualDiskHandle, Parameters->Version1.ForkedVirtualDiskPath,
-		Flags & FORK_VIRTUAL_DISK_FLAG_EXISTING_FILE, Overlapped);
+		Flags & FORK_VIRTUAL_DISK_FLAG_EXISTING_FILE, true, Overlapped);
 }
 
 /* ---- The word -------------------------------------------------------------------------------- */
@@ -223,10 +250,7 @@ DWORD WINAPI BreakMirrorVirtualDisk(HANDLE VirtualDiskHandle)
 	struct vdisk *v;
 	DWORD err = vdisk_for_operation(VirtualDiskHandle, &v);
 
-	if (err)
-		return err;
-	/* An attachment serves the original, and cannot be moved to the mirror. */
-	return v->attach ? ERROR_VHD_INVALID_STATE : give_word(v, VDISK_MIRROR_BREAK);
+	return err ? err : give_word(v, VDISK_MIRROR_BREAK);
 }
 
 DWORD WINAPI CompleteForkVirtualDisk(HANDLE VirtualDiskHandle)

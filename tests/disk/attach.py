@@ -134,6 +134,33 @@ def _(context):
         context.check(not os.path.exists(device + "p1"), "a partition was found")
 
 
+@test("attach: a partition alone, and a part of a disk")
+def _(context):
+    """By number, and the only one with data; as the kernel finds it on the whole disk."""
+    table = "label: gpt\nsize=8MiB, type=uefi\nsize=16MiB, type=linux\n"
+    context.disk("create", "disk.vhdx", "--size", "64M")
+    with attach(context, "disk.vhdx", "--file") as file:
+        subprocess.run(["sfdisk", "-q", file], input=table.encode(), check=True,
+                       stdout=subprocess.DEVNULL)
+        found = json.loads(context.run("sfdisk", "--json", file))["partitiontable"]["partitions"]
+        with open(file, "r+b") as whole:
+            whole.seek(found[1]["start"] * 512)
+            whole.write(b"second")
+    for option in ("--partition=2", "--partition=0", f"--offset={found[1]['start'] * 512}"):
+        with attach(context, "disk.vhdx", "--file", "--read-only", option) as file:
+            with open(file, "rb") as part:
+                context.check(part.read(6) == b"second", f"{option}: another part")
+            size = found[1]["size"] * 512
+            if option.startswith("--part"):
+                context.check(os.path.getsize(file) == size, f"{option}: {os.path.getsize(file)}")
+    with attach(context, "disk.vhdx", "--file", "--offset", "8M", "--length", "1M") as file:
+        context.check(os.path.getsize(file) == MIB, "the length")
+    for options, word in ((("--partition", "3"), "no such partition"),
+                          (("--offset", "64M"), "not one of whole sectors inside"),
+                          (("--offset", "1M", "--length", "100"), "not one of whole sectors")):
+        context.refused("attach", "disk.vhdx", "--file", *options, words=[word])
+
+
 @test("attach: a read-only device is not written")
 def _(context):
     context.raw("disk.raw", 8 * MIB, (0, 4 * MIB))

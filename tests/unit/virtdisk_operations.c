@@ -358,6 +358,30 @@ static void test_mirror_is_broken(void **state)
 	CloseHandle(o.hEvent);
 }
 
+/* Its end leaves the handle with the original, and both are whole. */
+static void test_mirror_is_not_activated(void **state)
+{
+	struct fixture *f = *state;
+	PCWSTR mirror = path(f, "m.vhdx");
+	HANDLE h = create(&vhdx_type, path(f, "d.vhdx"), 64 * MIB, NULL, false), other;
+	OVERLAPPED o = {0};
+	DWORD n;
+
+	put(h, 0, 'a');
+	start_mirror(h, mirror, MIRROR_VIRTUAL_DISK_FLAG_SKIP_MIRROR_ACTIVATION, &o);
+	wait_equal(h, &o);
+	put(h, 8 * MIB, 'b');
+	break_mirror(h);
+	assert_true(GetOverlappedResult(h, &o, &n, TRUE));
+	put(h, 8 * MIB, 'c');
+	other = open_disk(mirror, false);
+	assert_int_equal(get(other, 0), 'a');
+	assert_int_equal(get(other, 8 * MIB), 'b');
+	close_disk(other);
+	assert_int_equal(get(h, 8 * MIB), 'c');
+	close_disk(h);
+}
+
 static void test_mirror_is_cancelled(void **state)
 {
 	struct fixture *f = *state;
@@ -430,8 +454,6 @@ static void test_mirror_refuses(void **state)
 	assert_code(MirrorVirtualDisk(h, 0, NULL, &o), ERROR_INVALID_PARAMETER);
 	assert_code(MirrorVirtualDisk(h, (MIRROR_VIRTUAL_DISK_FLAG)0x10, &p, &o),
 		ERROR_INVALID_PARAMETER);
-	assert_code(MirrorVirtualDisk(h, MIRROR_VIRTUAL_DISK_FLAG_SKIP_MIRROR_ACTIVATION, &p, &o),
-		ERROR_NOT_SUPPORTED);
 	assert_code(finish(h, &o, MirrorVirtualDisk(h, 0, &p, &o)), ERROR_FILE_NOT_FOUND);
 	p.Version1.MirrorVirtualDiskPath = NULL;
 	assert_code(MirrorVirtualDisk(h, 0, &p, &o), ERROR_INVALID_PARAMETER);
@@ -480,6 +502,7 @@ int main(void)
 		TEST(merge_without_depth),
 		TEST(merge_a_range),
 		TEST(mirror_is_broken),
+		TEST(mirror_is_not_activated),
 		TEST(mirror_is_cancelled),
 		TEST(mirror_ends_with_its_handle),
 		TEST(mirror_to_an_existing_file),
