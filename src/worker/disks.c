@@ -5,10 +5,11 @@
  *
  * The instance GUIDs are those of Hyper-V, by which images for Azure and Hyper-V tell controllers
  * and IDE disks apart. The first controller is always there; the others come with their first disk.
- * Everything here runs on the main thread.
+ * Everything here runs on the main thread, but for changes of a disk's size.
  */
 #include <errno.h>
 #include <json-c/json.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include "disk/scsi.h"
 #include "vsp/storage.h"
 #include "worker/control.h"
+#include "worker/jobs.h"
 #include "worker/machine.h"
 
 #define IDE(c, location)                                                                           \
@@ -47,6 +49,19 @@ struct entry {
 	struct scsi_unit *unit; /* NULL: no unit here */
 	struct disk *disk;	/* NULL: a drive without a medium */
 	bool dvd;
+	struct resize *resize; /* that is under way; NULL: none is */
+};
+
+/* A disk's change of size, which may take long: a job on a thread of its own. */
+struct resize {
+	struct job job;
+	struct entry *entry; /* whose disk stays meanwhile */
+	unsigned controller;
+	uint64_t before, size; /* bytes */
+	int err;
+	struct disk_problem problem;
+	pthread_t thread;
+	bool joined;
 };
 
 struct disks {
@@ -141,10 +156,28 @@ int disks_create(struct machine *m)
 	return err;
 }
 
+static void resize_join(struct resize *z)
+{
+	if (!z->joined)
+		pthread_join(z->thread, NULL);
+	z->joined = true;
+}
+
+static void await_resizes(struct machine *m)
+{
+	for (unsigned i = 0; i < WORKER_PLACES; i++)
+		for (unsigned lun = 0; lun < WORKER_LUNS; lun++)
+			if (m->disks->entries[i][lun].resize)
+				resize_join(m->disks->entries[i][lun].resize);
+	job_finish_all(m);
+}
+
 void disks_destroy(struct machine *m)
 {
 	const struct worker_config *config = m->config;
 
+	if (m->disks)
+		await_resizes(m);
 	for (unsigned i = 0; m->disks && i < WORKER_PLACES; i++) {
 		storage_destroy(m->disks->controllers[i]);
 		for (unsigned lun = 0; lun < WORKER_LUNS; lun++) {
@@ -357,13 +390,21 @@ static struct entry *find_unit(
 	return NULL;
 }
 
+/* A disk whose size changes stays as it is otherwise. True: an error was replied. */
+static bool being_resized(struct control_request *r, const struct entry *e)
+{
+	if (e->resize)
+		control_error(r, "the size of %s is being changed", disk_path(e->disk));
+	return e->resize;
+}
+
 void disks_detach_request(struct machine *m, struct control_request *r)
 {
 	struct worker_disk at = {0};
 	struct entry *e = find_unit(m, r, &at.controller, &at.lun);
 	int err;
 
-	if (!e)
+	if (!e || being_resized(r, e))
 		return;
 	if (names[at.controller].ide) {
 		control_error(r, "a disk of an IDE controller stays as long as the machine runs");
@@ -403,16 +444,75 @@ static uint64_t wanted_size(struct control_request *r, uint64_t before)
 	return 0;
 }
 
+static void *resize_main(void *ctx)
+{
+	struct resize *z = ctx;
+
+	z->err = disk_resize(z->entry->disk, z->size, false, &z->problem);
+	job_done(&z->job);
+	return NULL;
+}
+
+static void resize_answer(struct resize *z)
+{
+	const char *path = disk_path(z->entry->disk);
+	struct json_object *reply;
+
+	if (z->err == -ENOTEMPTY) {
+		job_error(&z->job,
+			"%s holds data behind that size; have the guest make its file systems "
+			"smaller and discard what is behind them",
+			path);
+	} else if (z->err) {
+		job_error(&z->job, "%s", disk_problem_text(&z->problem, path, z->err));
+	} else {
+		reply = json_object_new_object();
+		json_object_object_add(reply, "before", json_object_new_uint64(z->before));
+		json_object_object_add(reply, "size", json_object_new_uint64(z->size));
+		job_answer(&z->job, reply);
+	}
+}
+
+static void resize_finish(struct job *job)
+{
+	struct resize *z = (struct resize *)job;
+
+	resize_join(z);
+	z->entry->resize = NULL;
+	if (!z->err)
+		storage_changed(job->machine->disks->controllers[z->controller]);
+	resize_answer(z);
+	free(z);
+}
+
+static void start_resize(struct machine *m, struct control_request *r, struct resize *z)
+{
+	int err;
+
+	z->job.finish = resize_finish;
+	if (!job_begin(m, r, &z->job)) {
+		free(z);
+		return;
+	}
+	z->entry->resize = z;
+	err = pthread_create(&z->thread, NULL, resize_main, z);
+	if (!err)
+		return; /* the thread has it */
+	z->err = -err;
+	z->entry->resize = NULL;
+	resize_answer(z);
+	free(z);
+}
+
 /* The guest's commands wait meanwhile; the next one is told, and the guest has one sent soon. */
 void disks_resize_request(struct machine *m, struct control_request *r)
 {
-	struct disk_problem problem = {0};
 	unsigned controller, lun;
 	struct entry *e = find_unit(m, r, &controller, &lun);
 	uint64_t before, size;
-	int err;
+	struct resize *z;
 
-	if (!e)
+	if (!e || being_resized(r, e))
 		return;
 	if (e->dvd) {
 		control_error(r, "a DVD has the size of its image");
@@ -422,21 +522,13 @@ void disks_resize_request(struct machine *m, struct control_request *r)
 	size = wanted_size(r, before);
 	if (!size)
 		return;
-	err = disk_resize(e->disk, size, false, &problem);
-	if (err == -ENOTEMPTY) {
-		control_error(r,
-			"%s holds data behind that size; have the guest make its file systems "
-			"smaller and discard what is behind them",
-			disk_path(e->disk));
+	z = calloc(1, sizeof(*z));
+	if (!z) {
+		control_error(r, "memory is short");
 		return;
 	}
-	if (err) {
-		control_error(r, "%s", disk_problem_text(&problem, disk_path(e->disk), err));
-		return;
-	}
-	storage_changed(m->disks->controllers[controller]);
-	json_object_object_add(r->reply, "before", json_object_new_uint64(before));
-	json_object_object_add(r->reply, "size", json_object_new_uint64(size));
+	*z = (struct resize){.entry = e, .controller = controller, .before = before, .size = size};
+	start_resize(m, r, z);
 }
 
 void disks_list_request(struct machine *m, struct control_request *r)

@@ -391,8 +391,8 @@ static int start(struct machine *m)
 		log_error("%s: cannot give up privileges: %s", config->name, strerror(-err));
 		return WORKER_FAILED;
 	}
-	if (create_vmbus(m) || disks_create(m) || services_create(m) || start_sockets(m) ||
-		listen_for_control(m))
+	if (create_vmbus(m) || jobs_create(m) || disks_create(m) || services_create(m) ||
+		start_sockets(m) || listen_for_control(m))
 		return WORKER_FAILED;
 	return run(m);
 }
@@ -403,6 +403,7 @@ static void take_down(struct machine *m)
 	sockets_stop(m->sockets);
 	services_destroy(m);
 	disks_destroy(m);
+	jobs_destroy(m);
 	vmbus_destroy(m->vmbus);
 	console_destroy(m->console);
 	loop_watch_destroy(m->signals);

@@ -50,6 +50,7 @@ struct machine {
 	struct console *console;
 	struct chipset *chipset; /* replaced at a restart, while no vp runs */
 	struct vmbus *vmbus;
+	struct jobs *jobs;
 	struct disks *disks;
 	struct services *services;
 	struct control *control;
@@ -82,6 +83,13 @@ void vp_destroy(struct machine *m, uint32_t index);
 /* vp.c: start a thread for every vp; wait until all have ended. Returns 0 or a negative errno. */
 int vp_start_all(struct machine *m);
 void vp_join_all(struct machine *m);
+
+/*
+ * jobs.c: what is answered later (jobs.h). jobs_create() returns 0 or a negative errno; when jobs
+ * are destroyed, nobody works on one any more.
+ */
+int jobs_create(struct machine *m);
+void jobs_destroy(struct machine *m);
 
 /*
  * disks.c: offer the guest its controllers and disks, on the VMBus; take them away and close the

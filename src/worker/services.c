@@ -5,13 +5,9 @@
 
 #include <errno.h>
 #include <json-c/json.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/log.h"
 
@@ -41,8 +37,16 @@ static void vss_gone(void *ctx)
 {
 	struct services *s = ctx;
 
-	s->vss_gone = true;
-	eventfd_write(s->event, 1);
+	if (!atomic_exchange(&s->vss_closing, true))
+		job_done(&s->vss_closed);
+}
+
+static void vss_closed_finish(struct job *job)
+{
+	struct services *s = job->machine->services;
+
+	s->vss_closing = false;
+	freezer_gone(s);
 }
 
 static int offer(struct services *s, enum worker_service service)
@@ -123,81 +127,7 @@ static struct ic *ic_of(struct services *s, enum worker_service service)
 	return NULL;
 }
 
-/* ---- Jobs ----------------------------------------------------------------------------------- */
-
-static void client_gone(void *ctx)
-{
-	struct service_job *job = ctx;
-
-	job->client = NULL;
-	if (job->cancel)
-		job->cancel(job);
-}
-
-bool service_job_begin(struct services *s, struct control_request *r, struct service_job *job)
-{
-	job->services = s;
-	job->client = control_defer(r, client_gone, job);
-	return job->client;
-}
-
-void service_job_done(struct service_job *job)
-{
-	struct services *s = job->services;
-
-	pthread_mutex_lock(&s->lock);
-	job->next = s->ended;
-	s->ended = job;
-	pthread_mutex_unlock(&s->lock);
-	eventfd_write(s->event, 1);
-}
-
-static void finish_ended(struct services *s)
-{
-	struct service_job *job, *next;
-
-	pthread_mutex_lock(&s->lock);
-	job = s->ended;
-	s->ended = NULL;
-	pthread_mutex_unlock(&s->lock);
-	for (; job; job = next) {
-		next = job->next;
-		job->finish(job);
-	}
-}
-
-static void on_event(void *ctx, uint32_t events)
-{
-	struct services *s = ctx;
-	eventfd_t count;
-
-	eventfd_read(s->event, &count);
-	if (atomic_exchange(&s->vss_gone, false))
-		freezer_gone(s);
-	finish_ended(s);
-}
-
-void service_job_answer(struct service_job *job, struct json_object *reply)
-{
-	if (job->client)
-		control_answer(job->client, reply);
-	else
-		json_object_put(reply);
-	job->client = NULL;
-}
-
-void service_job_error(struct service_job *job, const char *format, ...)
-{
-	struct json_object *reply = json_object_new_object();
-	char text[512];
-	va_list ap;
-
-	va_start(ap, format);
-	vsnprintf(text, sizeof(text), format, ap);
-	va_end(ap);
-	json_object_object_add(reply, "error", json_object_new_string(text));
-	service_job_answer(job, reply);
-}
+/* ---- Failures ------------------------------------------------------------------------------- */
 
 /* What a person can make of an HRESULT. */
 static const char *status_text(uint32_t status)
@@ -219,38 +149,36 @@ static const char *status_text(uint32_t status)
 	}
 }
 
-bool service_job_failed(struct service_job *job, int err, uint32_t status)
+bool service_failed(struct job *job, enum worker_service service, int err, uint32_t status)
 {
-	const char *name = worker_service_names[job->service];
+	const char *name = worker_service_names[service];
 
 	switch (err) {
 	case 0:
 		if (!status)
 			return false;
-		service_job_error(
-			job, "the guest reports error 0x%08x: %s", status, status_text(status));
+		job_error(job, "the guest reports error 0x%08x: %s", status, status_text(status));
 		return true;
 	case -ENOTCONN:
-		service_job_error(job,
+		job_error(job,
 			"the guest does not use the service '%s': its driver (Linux: hv_utils) is "
 			"not loaded, or has not started yet",
 			name);
 		return true;
 	case -EAGAIN:
-		service_job_error(job,
+		job_error(job,
 			"the guest has not taken up the service '%s' yet: its daemon does not run",
 			name);
 		return true;
 	case -EPROTONOSUPPORT:
 	case -EOPNOTSUPP:
-		service_job_error(
-			job, "the guest's version of the service '%s' cannot do that", name);
+		job_error(job, "the guest's version of the service '%s' cannot do that", name);
 		return true;
 	case -ETIMEDOUT:
-		service_job_error(job, "the guest did not answer in time");
+		job_error(job, "the guest did not answer in time");
 		return true;
 	default:
-		service_job_error(job, "the service '%s' failed: %s", name, strerror(-err));
+		job_error(job, "the service '%s' failed: %s", name, strerror(-err));
 		return true;
 	}
 }
@@ -383,7 +311,8 @@ void services_heartbeat_request(struct machine *m, struct control_request *r)
 
 /* A job of one request, whose answer has nothing in it but success. */
 struct simple_job {
-	struct service_job job;
+	struct job job;
+	enum worker_service service;
 	int err;
 	union {
 		struct ic_request ic;
@@ -398,16 +327,16 @@ static int simple_answered(struct ic_request *r)
 		(struct simple_job *)((char *)r - offsetof(struct simple_job, request));
 
 	j->err = r->err;
-	service_job_done(&j->job);
+	job_done(&j->job);
 	return 0;
 }
 
-static void simple_finish(struct service_job *job)
+static void simple_finish(struct job *job)
 {
 	struct simple_job *j = (struct simple_job *)job;
 
-	if (!service_job_failed(job, j->err, j->err ? 0 : j->request.ic.status))
-		service_job_answer(job, json_object_new_object());
+	if (!service_failed(job, j->service, j->err, j->err ? 0 : j->request.ic.status))
+		job_answer(job, json_object_new_object());
 	free(j);
 }
 
@@ -424,10 +353,11 @@ static struct simple_job *simple_begin(
 		control_error(r, "memory is short");
 		return NULL;
 	}
-	j->job = (struct service_job){.service = service, .finish = simple_finish};
+	j->job.finish = simple_finish;
+	j->service = service;
 	j->request.ic.done = simple_answered;
 	j->request.ic.deadline = loop_now() + SERVICE_PATIENCE_NS;
-	if (service_job_begin(m->services, r, &j->job))
+	if (job_begin(m, r, &j->job))
 		return j;
 	free(j);
 	return NULL;
@@ -439,7 +369,7 @@ static void simple_submitted(struct simple_job *j, int err)
 	if (!err)
 		return;
 	j->err = err;
-	service_job_done(&j->job);
+	job_done(&j->job);
 }
 
 void services_time_request(struct machine *m, struct control_request *r)
@@ -503,11 +433,8 @@ int services_create(struct machine *m)
 		return -ENOMEM;
 	m->services = s;
 	s->machine = m;
-	pthread_mutex_init(&s->lock, NULL);
-	s->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (s->event >= 0)
-		s->watch = loop_watch_create(m->loop, s->event, EPOLLIN, on_event, s);
-	err = s->watch ? freezer_create(s) : -errno;
+	s->vss_closed = (struct job){.machine = m, .finish = vss_closed_finish};
+	err = freezer_create(s);
 	describe_host(s);
 	for (unsigned i = 0; i < WORKER_SERVICES && !err; i++)
 		if (!(m->config->disabled_services & 1u << i))
@@ -526,12 +453,8 @@ void services_destroy(struct machine *m)
 		return;
 	for (unsigned i = 0; i < WORKER_SERVICES; i++)
 		withdraw(s, i);
-	finish_ended(s);
+	job_finish_all(m);
 	freezer_destroy(s);
-	loop_watch_destroy(s->watch);
-	if (s->event >= 0)
-		close(s->event);
-	pthread_mutex_destroy(&s->lock);
 	free(s);
 	m->services = NULL;
 }

@@ -40,13 +40,11 @@
  *    "create-directories": false}                            descriptor: the file
  *       lines {"progress": {"copied": 6144, "size": 1048576}}, reply {"size": 1048576}
  *
- * A request that waits for the guest is a job. It begins and ends on the main thread; in between it
- * belongs to the provider, which ends it on a thread of its own (service_job_done).
+ * A request that waits for the guest is a job (jobs.h), which the provider has in between.
  */
 #ifndef PARTITA_WORKER_SERVICES_H
 #define PARTITA_WORKER_SERVICES_H
 
-#include <pthread.h>
 #include <stdint.h>
 
 #include "base/guid.h"
@@ -56,8 +54,7 @@
 #include "vsp/shutdown.h"
 #include "vsp/timesync.h"
 #include "vsp/vss.h"
-#include "worker/control.h"
-#include "worker/machine.h"
+#include "worker/jobs.h"
 #include "worker/worker.h"
 
 #define SERVICE_PATIENCE_NS 60000000000ull /* for an answer of the guest */
@@ -65,7 +62,6 @@
 #define SERVICE_ITEMS 5u
 
 struct freezer;
-struct service_job;
 
 struct services {
 	struct machine *machine;
@@ -79,20 +75,8 @@ struct services {
 	char id[GUID_TEXT];		      /* the machine's, for that */
 	struct freezer *freezer;	      /* services_vss.c's */
 
-	int event; /* eventfd: something ended */
-	struct loop_watch *watch;
-	pthread_mutex_t lock;
-	struct service_job *ended; /* guarded by the lock */
-	atomic_bool vss_gone;	   /* the guest closed the channel */
-};
-
-struct service_job {
-	struct services *services;
-	enum worker_service service;
-	struct control_client *client;		 /* NULL: it has gone */
-	void (*finish)(struct service_job *job); /* answers, and frees the job */
-	void (*cancel)(struct service_job *job); /* the client has gone; may be NULL */
-	struct service_job *next;
+	struct job vss_closed;	 /* the guest closed the channel */
+	atomic_bool vss_closing; /* ... and that job is done, but not finished yet */
 };
 
 /* services_find - the service that a request names. False: an error was replied. */
@@ -101,25 +85,10 @@ bool services_find(struct control_request *r, enum worker_service *service);
 bool services_enabled(struct services *s, struct control_request *r, enum worker_service service);
 
 /*
- * service_job_begin - make a job of a request; its fields but services, client and next are the
- * caller's. False: an error was replied, the job is still the caller's. The main thread.
- */
-bool service_job_begin(struct services *s, struct control_request *r, struct service_job *job);
-/*
- * service_job_done - let finish() be called on the main thread, which may go on with the job. Any
- * thread.
- */
-void service_job_done(struct service_job *job);
-/* service_job_answer - reply; *reply is put. */
-void service_job_answer(struct service_job *job, struct json_object *reply);
-/* service_job_error - reply with an error, one line. */
-void service_job_error(struct service_job *job, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-/*
- * service_job_failed - if a request to the guest did not succeed, reply so and return true: @err of
+ * service_failed - if a request to the guest did not succeed, reply so and return true: @err of
  * submitting it or of its end, else the guest's @status.
  */
-bool service_job_failed(struct service_job *job, int err, uint32_t status);
+bool service_failed(struct job *job, enum worker_service service, int err, uint32_t status);
 
 /* A string of the request; NULL: there is none. */
 const char *service_string(const struct control_request *r, const char *name);

@@ -13,7 +13,7 @@
 #define PROGRESS_NS 200000000u
 
 struct copy_job {
-	struct service_job job;
+	struct job job;
 	struct fcopy_request request;
 	struct loop_timer *progress;
 	int err; /* of submitting */
@@ -37,8 +37,7 @@ static void tell_progress(void *ctx)
 
 static void on_done(struct fcopy_request *r)
 {
-	service_job_done(
-		&((struct copy_job *)((char *)r - offsetof(struct copy_job, request)))->job);
+	job_done(&((struct copy_job *)((char *)r - offsetof(struct copy_job, request)))->job);
 }
 
 /* What only copying a file ends with; false: something else. */
@@ -46,44 +45,44 @@ static bool told_why(struct copy_job *j, int err)
 {
 	switch (err) {
 	case -EBUSY:
-		service_job_error(&j->job, "another file is being copied into the guest");
+		job_error(&j->job, "another file is being copied into the guest");
 		return true;
 	case -EINVAL:
-		service_job_error(
-			&j->job, "the path in the guest is not an absolute one of a file");
+		job_error(&j->job, "the path in the guest is not an absolute one of a file");
 		return true;
 	case -ENAMETOOLONG:
-		service_job_error(&j->job,
+		job_error(&j->job,
 			"the path in the guest is too long: its directory and its name have %u "
 			"bytes at most",
 			FCOPY_NAME_MAX);
 		return true;
 	case -ENODATA:
-		service_job_error(&j->job, "the file became shorter while it was copied");
+		job_error(&j->job, "the file became shorter while it was copied");
 		return true;
 	default:
 		return false;
 	}
 }
 
-static void finish(struct service_job *job)
+static void finish(struct job *job)
 {
 	struct copy_job *j = (struct copy_job *)job;
 	int err = j->err ? j->err : j->request.err;
 	struct json_object *reply;
 
-	if (!told_why(j, err) && !service_job_failed(job, err, err ? 0 : j->request.status)) {
+	if (!told_why(j, err) &&
+		!service_failed(job, WORKER_FCOPY, err, err ? 0 : j->request.status)) {
 		reply = json_object_new_object();
 		json_object_object_add(
 			reply, "size", json_object_new_int64((int64_t)j->request.size));
-		service_job_answer(job, reply);
+		job_answer(job, reply);
 	}
 	loop_timer_destroy(j->progress);
 	close(j->request.fd);
 	free(j);
 }
 
-static void cancel(struct service_job *job)
+static void cancel(struct job *job)
 {
 	fcopy_cancel(&((struct copy_job *)job)->request);
 }
@@ -119,8 +118,8 @@ void services_copy_file_request(struct machine *m, struct control_request *r)
 		free(j);
 		return;
 	}
-	j->job = (struct service_job){.service = WORKER_FCOPY, .finish = finish, .cancel = cancel};
-	if (!service_job_begin(s, r, &j->job)) {
+	j->job = (struct job){.finish = finish, .cancel = cancel};
+	if (!job_begin(m, r, &j->job)) {
 		loop_timer_destroy(j->progress);
 		free(j);
 		return;
@@ -132,5 +131,5 @@ void services_copy_file_request(struct machine *m, struct control_request *r)
 	loop_timer_arm(j->progress, loop_now() + PROGRESS_NS, PROGRESS_NS);
 	j->err = fcopy_submit(s->fcopy, &j->request, path ? path : "", flags);
 	if (j->err)
-		service_job_done(&j->job);
+		job_done(&j->job);
 }

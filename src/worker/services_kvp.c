@@ -18,7 +18,7 @@
 struct kvp_job;
 
 struct kvp_job {
-	struct service_job job;
+	struct job job;
 	struct kvp_request request;
 	int err;
 	/* What an answer leads to: true, the job is done and was answered. */
@@ -37,10 +37,10 @@ static void on_answer(struct kvp_request *r)
 	struct kvp_job *j = (struct kvp_job *)((char *)r - offsetof(struct kvp_job, request));
 
 	j->err = r->ic.err;
-	service_job_done(&j->job);
+	job_done(&j->job);
 }
 
-static void finish(struct service_job *job)
+static void finish(struct job *job)
 {
 	struct kvp_job *j = (struct kvp_job *)job;
 
@@ -55,7 +55,7 @@ static void finish(struct service_job *job)
  */
 static void ask(struct kvp_job *j, int err)
 {
-	struct kvp *kvp = j->job.services->kvp; /* NULL: disabled meanwhile */
+	struct kvp *kvp = j->job.machine->services->kvp; /* NULL: disabled meanwhile */
 
 	j->request.done = on_answer;
 	j->request.ic.deadline = loop_now() + SERVICE_PATIENCE_NS;
@@ -64,7 +64,7 @@ static void ask(struct kvp_job *j, int err)
 	if (!err)
 		return;
 	j->err = err;
-	service_job_done(&j->job);
+	job_done(&j->job);
 }
 
 /* True: it did, and the client was told. */
@@ -72,20 +72,21 @@ static bool failed(struct kvp_job *j)
 {
 	switch (j->err) {
 	case -EMSGSIZE:
-		service_job_error(&j->job,
+		job_error(&j->job,
 			"a key has 1 to %u characters, a value at most %u, and addresses are "
 			"shorter",
 			KVP_KEY_MAX, KVP_VALUE_MAX);
 		return true;
 	case -EINVAL:
-		service_job_error(&j->job,
+		job_error(&j->job,
 			"there are up to %u addresses and %u gateways of each family, and a subnet "
 			"for each address: the mask of an IPv4 one, the prefix length of an IPv6 "
 			"one",
 			IC_KVP_BINARY_ADDRESSES, IC_KVP_BINARY_GATEWAYS);
 		return true;
 	default:
-		return service_job_failed(&j->job, j->err, j->err ? 0 : j->request.ic.status);
+		return service_failed(
+			&j->job, WORKER_KVP, j->err, j->err ? 0 : j->request.ic.status);
 	}
 }
 
@@ -117,7 +118,7 @@ static bool ended(const struct kvp_job *j)
 static bool next_plain(struct kvp_job *j)
 {
 	if (!failed(j))
-		service_job_answer(&j->job, json_object_new_object());
+		job_answer(&j->job, json_object_new_object());
 	return true;
 }
 
@@ -127,7 +128,7 @@ static bool next_find(struct kvp_job *j)
 	bool found;
 
 	if (ended(j)) {
-		service_job_error(&j->job, "the guest has no item '%s' in that pool", j->key);
+		job_error(&j->job, "the guest has no item '%s' in that pool", j->key);
 		return true;
 	}
 	if (failed(j))
@@ -136,7 +137,7 @@ static bool next_find(struct kvp_job *j)
 	found = key && strcmp(key, j->key) == 0;
 	free(key);
 	if (found)
-		service_job_answer(&j->job, answered_item(j));
+		job_answer(&j->job, answered_item(j));
 	else
 		enumerate(j);
 	return found;
@@ -153,7 +154,7 @@ static bool next_get(struct kvp_job *j)
 	got = value && value[0];
 	free(value);
 	if (got) {
-		service_job_answer(&j->job, answered_item(j));
+		job_answer(&j->job, answered_item(j));
 		return true;
 	}
 	j->next = next_find;
@@ -180,7 +181,7 @@ static bool next_list(struct kvp_job *j)
 	json_object_object_add(reply, "items", json_object_get(j->items));
 	if (!ended(j))
 		json_object_object_add(reply, "next", json_object_new_int64(j->index));
-	service_job_answer(&j->job, reply);
+	job_answer(&j->job, reply);
 	return true;
 }
 
@@ -192,7 +193,7 @@ static bool next_addresses(struct kvp_job *j)
 	if (failed(j))
 		return true;
 	if (kvp_answered_addresses(&j->request, &a)) {
-		service_job_error(&j->job, "memory is short");
+		job_error(&j->job, "memory is short");
 		return true;
 	}
 	reply = json_object_new_object();
@@ -204,7 +205,7 @@ static bool next_addresses(struct kvp_job *j)
 		json_object_object_add(reply, "origins", json_object_new_string(a.origins));
 	json_object_object_add(reply, "dhcp", json_object_new_boolean(a.dhcp));
 	kvp_free_addresses(&a);
-	service_job_answer(&j->job, reply);
+	job_answer(&j->job, reply);
 	return true;
 }
 
@@ -223,9 +224,9 @@ static struct kvp_job *begin(
 		control_error(r, "memory is short");
 		return NULL;
 	}
-	j->job = (struct service_job){.service = WORKER_KVP, .finish = finish};
+	j->job = (struct job){.finish = finish};
 	j->next = next;
-	if (service_job_begin(m->services, r, &j->job))
+	if (job_begin(m, r, &j->job))
 		return j;
 	free(j);
 	return NULL;

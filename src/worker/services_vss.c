@@ -18,7 +18,7 @@
 #define LIMIT_MOST    900 /* Linux's own for the freeze */
 
 struct freeze_job {
-	struct service_job job;
+	struct job job;
 	struct vss_request request;
 	int err;
 	enum ic_vss_operation step;
@@ -31,7 +31,7 @@ struct freezer {
 	enum { THAWED, FREEZING, FROZEN, THAWING } state;
 	struct freeze_job *job; /* FROZEN: of the client that holds it so; NULL: none does */
 	struct loop_timer *limit;
-	struct service_job thaw_job;
+	struct job thaw_job;
 	struct vss_request thaw;
 	int thaw_err;
 };
@@ -44,13 +44,13 @@ static int thaw_answered(struct ic_request *ic)
 	struct freezer *f = (struct freezer *)((char *)r - offsetof(struct freezer, thaw));
 
 	f->thaw_err = ic->err;
-	service_job_done(&f->thaw_job);
+	job_done(&f->thaw_job);
 	return 0;
 }
 
-static void thaw_finish(struct service_job *job)
+static void thaw_finish(struct job *job)
 {
-	struct services *s = job->services;
+	struct services *s = job->machine->services;
 	struct freezer *f = s->freezer;
 	uint32_t status = f->thaw_err ? 0 : f->thaw.ic.status;
 
@@ -58,8 +58,8 @@ static void thaw_finish(struct service_job *job)
 	if (status && !job->client)
 		log_warning("%s: the guest could not thaw its file systems: error 0x%08x",
 			s->machine->config->name, status);
-	if (!service_job_failed(job, f->thaw_err, status))
-		service_job_answer(job, json_object_new_object());
+	if (!service_failed(job, WORKER_VSS, f->thaw_err, status))
+		job_answer(job, json_object_new_object());
 }
 
 /* The thaw's client, if it has one, was made its job's before. */
@@ -75,7 +75,7 @@ static void thaw(struct services *s)
 	if (!err)
 		return;
 	f->thaw_err = err;
-	service_job_done(&f->thaw_job);
+	job_done(&f->thaw_job);
 }
 
 /* The client that holds the guest frozen, if there is one, hears that it is no longer. */
@@ -87,9 +87,9 @@ static void let_holder_go(struct services *s, const char *why)
 	if (!j)
 		return;
 	if (why)
-		service_job_error(&j->job, "%s", why);
+		job_error(&j->job, "%s", why);
 	else
-		service_job_answer(&j->job, json_object_new_object());
+		job_answer(&j->job, json_object_new_object());
 	free(j);
 }
 
@@ -121,13 +121,13 @@ static int freeze_answered(struct ic_request *ic)
 		(struct freeze_job *)((char *)r - offsetof(struct freeze_job, request));
 
 	j->err = ic->err;
-	service_job_done(&j->job);
+	job_done(&j->job);
 	return 0;
 }
 
 static void take_step(struct freeze_job *j, enum ic_vss_operation step)
 {
-	struct vss *vss = j->job.services->vss; /* NULL: disabled meanwhile */
+	struct vss *vss = j->job.machine->services->vss; /* NULL: disabled meanwhile */
 	int err;
 
 	j->step = step;
@@ -137,19 +137,19 @@ static void take_step(struct freeze_job *j, enum ic_vss_operation step)
 	if (!err)
 		return; /* the job is the provider's, and may have been answered */
 	j->err = err;
-	service_job_done(&j->job);
+	job_done(&j->job);
 }
 
 static void frozen(struct freeze_job *j)
 {
-	struct services *s = j->job.services;
+	struct services *s = j->job.machine->services;
 	struct json_object *line, *progress;
 
 	s->freezer->state = FROZEN;
 	if (j->limit)
 		loop_timer_arm(s->freezer->limit, loop_now() + j->limit * 1000000000ull, 0);
 	if (!j->hold) {
-		service_job_answer(&j->job, json_object_new_object());
+		job_answer(&j->job, json_object_new_object());
 		free(j);
 		return;
 	}
@@ -161,12 +161,12 @@ static void frozen(struct freeze_job *j)
 	control_progress(j->job.client, line);
 }
 
-static void freeze_finish(struct service_job *job)
+static void freeze_finish(struct job *job)
 {
 	struct freeze_job *j = (struct freeze_job *)job;
-	struct services *s = job->services;
+	struct services *s = job->machine->services;
 	bool was_freezing = j->step == IC_VSS_FREEZE;
-	bool bad = service_job_failed(job, j->err, j->err ? 0 : j->request.ic.status);
+	bool bad = service_failed(job, WORKER_VSS, j->err, j->err ? 0 : j->request.ic.status);
 
 	if (!bad && job->client && !j->check) {
 		if (was_freezing)
@@ -177,7 +177,7 @@ static void freeze_finish(struct service_job *job)
 	}
 	if (j->check) {
 		if (!bad)
-			service_job_answer(job, json_object_new_object());
+			job_answer(job, json_object_new_object());
 	} else if (was_freezing && (!bad || j->err == -ETIMEDOUT)) {
 		thaw(s); /* it is frozen, or may still come to be: and nobody is there who wants it
 			  */
@@ -187,9 +187,9 @@ static void freeze_finish(struct service_job *job)
 	free(j);
 }
 
-static void freeze_cancel(struct service_job *job)
+static void freeze_cancel(struct job *job)
 {
-	struct services *s = job->services;
+	struct services *s = job->machine->services;
 
 	if (s->freezer->job != (struct freeze_job *)job)
 		return; /* freeze_finish() sees that the client has gone */
@@ -209,9 +209,8 @@ static struct freeze_job *begin(struct machine *m, struct control_request *r)
 		control_error(r, "memory is short");
 		return NULL;
 	}
-	j->job = (struct service_job){
-		.service = WORKER_VSS, .finish = freeze_finish, .cancel = freeze_cancel};
-	if (service_job_begin(m->services, r, &j->job))
+	j->job = (struct job){.finish = freeze_finish, .cancel = freeze_cancel};
+	if (job_begin(m, r, &j->job))
 		return j;
 	free(j);
 	return NULL;
@@ -268,7 +267,7 @@ void services_thaw_request(struct machine *m, struct control_request *r)
 		control_error(r, "the guest is not frozen");
 		return;
 	}
-	if (!service_job_begin(s, r, &f->thaw_job))
+	if (!job_begin(m, r, &f->thaw_job))
 		return;
 	let_holder_go(s, NULL);
 	thaw(s);
@@ -288,8 +287,7 @@ int freezer_create(struct services *s)
 	if (!f)
 		return -ENOMEM;
 	s->freezer = f;
-	f->thaw_job =
-		(struct service_job){.services = s, .service = WORKER_VSS, .finish = thaw_finish};
+	f->thaw_job = (struct job){.machine = s->machine, .finish = thaw_finish};
 	f->limit = loop_timer_create(s->machine->loop, limit_reached, s);
 	return f->limit ? 0 : -errno;
 }

@@ -2,12 +2,13 @@
  * worker_control.c - the control socket: what clients may ask, and that clients who send anything
  * at all, too much, too little or nothing get an answer or the door, while others are served.
  *
- * The machine is a loop, a VMBus with the guest of vmbus_guest.h, and disks.
+ * The machine is that of worker_machine.h, with disks.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
-#include <poll.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,25 +20,12 @@
 #include <unistd.h>
 
 #include "disk/disk.h"
-#include "vmbus_guest.h"
-#include "worker/control.h"
-#include "worker/machine.h"
+#include "worker_machine.h"
 
 #define SIZE	 (1u << 20)
-#define PATIENCE 30000 /* milliseconds until a test fails */
-#define MOST_FDS 253   /* that a message can carry (SCM_MAX_FD) */
+#define MOST_FDS 253 /* that a message can carry (SCM_MAX_FD) */
 
-struct fixture {
-	struct machine m;
-	struct worker_config config;
-	struct guest *guest;
-	struct sockaddr_un address;
-	socklen_t address_size;
-	pthread_t thread;
-	char reply[CONTROL_LINE];
-};
-
-static struct fixture *f;
+static struct test_machine *f;
 
 /* In place of the C library's: so many times there is no descriptor left. */
 static _Atomic int refuse_accept;
@@ -52,50 +40,34 @@ int accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
 	return (int)syscall(SYS_accept4, fd, address, size, flags);
 }
 
-static void *run_loop(void *loop)
+/*
+ * The same: while it is set, files do not change their size, and who wants that says so and waits.
+ */
+static atomic_bool hold_sizes;
+static sem_t held, go_on;
+
+int ftruncate(int fd, off_t size)
 {
-	loop_run(loop);
-	return NULL;
+	if (hold_sizes) {
+		sem_post(&held);
+		sem_wait(&go_on);
+	}
+	return (int)syscall(SYS_ftruncate, fd, size);
 }
 
 static int set_up(void **state)
 {
 	struct disk_engine_options later = {.threads_later = true};
+	const struct worker_config config = {
+		.name = "test", .processors = 1, .disk_engine = disk_engine_create(&later)};
 
-	f = calloc(1, sizeof(*f));
-	f->guest = guest_create();
-	f->config = (struct worker_config){.name = "test", .processors = 1};
-	f->config.disk_engine = disk_engine_create(&later);
-	/* A name of nobody else's, in the abstract space. */
-	f->address.sun_family = AF_UNIX;
-	f->address_size = sizeof(f->address);
-	f->config.control_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(f->config.control_fd, (struct sockaddr *)&f->address,
-				 sizeof(f->address.sun_family)),
-		0);
-	assert_int_equal(listen(f->config.control_fd, 16), 0);
-	assert_int_equal(
-		getsockname(f->config.control_fd, (struct sockaddr *)&f->address, &f->address_size),
-		0);
-	f->m = (struct machine){
-		.config = &f->config, .vmbus = f->guest->bus, .loop = loop_create()};
-	assert_int_equal(disks_create(&f->m), 0);
-	f->m.control = control_create(&f->m, f->config.control_fd);
-	assert_non_null(f->m.control);
-	assert_int_equal(pthread_create(&f->thread, NULL, run_loop, f->m.loop), 0);
+	f = test_machine_create(&config, disks_create, disks_destroy);
 	return 0;
 }
 
 static int tear_down(void **state)
 {
-	loop_quit(f->m.loop);
-	pthread_join(f->thread, NULL);
-	control_destroy(f->m.control);
-	disks_destroy(&f->m);
-	guest_destroy(f->guest);
-	loop_destroy(f->m.loop);
-	close(f->config.control_fd);
-	free(f);
+	test_machine_destroy(f);
 	return 0;
 }
 
@@ -103,10 +75,7 @@ static int tear_down(void **state)
 
 static int client(void)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(connect(fd, (struct sockaddr *)&f->address, f->address_size), 0);
-	return fd;
+	return test_machine_connect(f);
 }
 
 /* Sends bytes with descriptors; false: the machine has closed. */
@@ -132,27 +101,9 @@ static bool put(int client, const void *bytes, size_t n, const int *fds, unsigne
 	return sent == (ssize_t)n;
 }
 
-static bool readable(int fd)
-{
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-
-	return poll(&p, 1, PATIENCE) == 1;
-}
-
-/* Everything up to the end of the connection, which must come, into f->reply. */
 static const char *take(int client)
 {
-	size_t have = 0;
-	ssize_t n;
-
-	do {
-		assert_true(readable(client));
-		n = recv(client, f->reply + have, sizeof(f->reply) - 1 - have, 0);
-		have += n > 0 ? (size_t)n : 0;
-	} while (n > 0);
-	f->reply[have] = 0;
-	close(client);
-	return f->reply;
+	return test_machine_hear(f, client);
 }
 
 static const char *ask_with(const char *line, const int *fds, unsigned n_fds)
@@ -251,6 +202,43 @@ static void test_resize(void **state)
 	assert_refused(ask("{\"command\": \"resize-disk\", \"lun\": 4, \"size\": 4096}\n"));
 	ask("{\"command\": \"detach-disk\", \"lun\": 4}\n");
 	assert_refused(ask("{\"command\": \"resize-disk\", \"lun\": 4, \"size\": 4096}\n"));
+	close(fd);
+}
+
+/* Starts to change the size of /d/a, which goes on until sem_post(&go_on). Returns the client. */
+static int start_resize(void)
+{
+	int c = client();
+
+	hold_sizes = true;
+	assert_true(put(c, RESIZE ", \"size\": 2097152}\n",
+		sizeof(RESIZE ", \"size\": 2097152}\n") - 1, NULL, 0));
+	assert_int_equal(sem_wait(&held), 0);
+	hold_sizes = false;
+	return c;
+}
+
+/* It may take long: others are served meanwhile, but for those who want something of that disk. */
+static void test_long_resize(void **state)
+{
+	int fd = raw_disk(), c;
+
+	ask_with(ATTACH ", \"lun\": 3}\n", &fd, 1);
+	c = start_resize();
+	assert_non_null(strstr(ask("{\"command\": \"disks\"}\n"), "\"lun\":3"));
+	assert_non_null(strstr(ask(RESIZE ", \"size\": 4194304}\n"), "is being changed"));
+	assert_non_null(strstr(
+		ask("{\"command\": \"detach-disk\", \"path\": \"/d/a\"}\n"), "is being changed"));
+	sem_post(&go_on);
+	assert_string_equal(take(c), "{\"before\":1048576,\"size\":2097152}\n");
+	/* Whoever asked for it may go; and the machine may end, which waits for it. */
+	assert_string_equal(
+		ask(RESIZE ", \"size\": 4194304}\n"), "{\"before\":2097152,\"size\":4194304}\n");
+	ask("{\"command\": \"detach-disk\", \"path\": \"/d/a\"}\n");
+	assert_int_equal(ftruncate(fd, SIZE), 0);
+	ask_with(ATTACH ", \"lun\": 4}\n", &fd, 1);
+	close(start_resize());
+	sem_post(&go_on);
 	close(fd);
 }
 
@@ -374,7 +362,7 @@ static void test_too_many_descriptors(void **state)
 	assert_true(put(c, ATTACH "}\n", sizeof(ATTACH "}\n") - 1, NULL, 0));
 	assert_refused(take(c));
 	close(ends[1]);
-	assert_true(readable(ends[0]));
+	assert_true(test_machine_readable(ends[0]));
 	assert_int_equal(read(ends[0], &byte, 1), 0);
 	close(ends[0]);
 	assert_serves();
@@ -430,6 +418,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_attach_and_detach, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_resize, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_long_resize, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_pieces, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_bad_lines, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_nested_deep, set_up, tear_down),
@@ -441,5 +430,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_descriptor, set_up, tear_down),
 	};
 
+	sem_init(&held, 0, 0);
+	sem_init(&go_on, 0, 0);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,8 +3,7 @@
  * when the guest's has come, clients that wait, go away or are too many, and what becomes of a
  * guest that was frozen.
  *
- * The machine is a loop, a VMBus with the guest of vmbus_guest.h, and services; the test is the
- * guest's driver.
+ * The machine is that of worker_machine.h, with services; the test is the guest's driver.
  */
 #include <errno.h>
 #include <json-c/json.h>
@@ -18,10 +17,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "vmbus_guest.h"
 #include "worker/services.h"
-
-#define PATIENCE 30000 /* milliseconds until a test fails */
+#include "worker_machine.h"
 
 struct message {
 	struct ic_pipe_header pipe;
@@ -29,18 +26,8 @@ struct message {
 	uint8_t body[IC_MESSAGE_MAX];
 } IC_PACKED;
 
-struct fixture {
-	struct machine m;
-	struct worker_config config;
-	struct guest *guest;
-	struct guest_channel c;
-	struct sockaddr_un address;
-	socklen_t address_size;
-	pthread_t thread;
-	char reply[CONTROL_LINE];
-};
-
-static struct fixture *f;
+static struct test_machine *f;
+static struct guest_channel channel;
 
 /* disks.c is not in this machine. */
 void disks_attach_request(struct machine *m, struct control_request *r)
@@ -59,46 +46,18 @@ void disks_list_request(struct machine *m, struct control_request *r)
 {
 }
 
-static void *run_loop(void *loop)
-{
-	loop_run(loop);
-	return NULL;
-}
-
 static int set_up(void **state)
 {
-	f = calloc(1, sizeof(*f));
-	f->guest = guest_create();
-	f->config = (struct worker_config){.name = "test", .host_name = "host", .processors = 1};
-	f->address.sun_family = AF_UNIX;
-	f->address_size = sizeof(f->address);
-	f->config.control_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(f->config.control_fd, (struct sockaddr *)&f->address,
-				 sizeof(f->address.sun_family)),
-		0);
-	assert_int_equal(listen(f->config.control_fd, 64), 0);
-	assert_int_equal(
-		getsockname(f->config.control_fd, (struct sockaddr *)&f->address, &f->address_size),
-		0);
-	f->m = (struct machine){
-		.config = &f->config, .vmbus = f->guest->bus, .loop = loop_create()};
-	assert_int_equal(services_create(&f->m), 0);
-	f->m.control = control_create(&f->m, f->config.control_fd);
-	assert_non_null(f->m.control);
-	assert_int_equal(pthread_create(&f->thread, NULL, run_loop, f->m.loop), 0);
+	const struct worker_config config = {.name = "test", .host_name = "host", .processors = 1};
+
+	f = test_machine_create(&config, services_create, services_destroy);
+	memset(&channel, 0, sizeof(channel));
 	return 0;
 }
 
 static int tear_down(void **state)
 {
-	loop_quit(f->m.loop);
-	pthread_join(f->thread, NULL);
-	control_destroy(f->m.control);
-	services_destroy(&f->m);
-	guest_destroy(f->guest);
-	loop_destroy(f->m.loop);
-	close(f->config.control_fd);
-	free(f);
+	test_machine_destroy(f);
 	return 0;
 }
 
@@ -106,9 +65,8 @@ static int tear_down(void **state)
 
 static int client(const char *request)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = test_machine_connect(f);
 
-	assert_int_equal(connect(fd, (struct sockaddr *)&f->address, f->address_size), 0);
 	assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
 	assert_int_equal(send(fd, "\n", 1, MSG_NOSIGNAL), 1);
 	return fd;
@@ -117,11 +75,10 @@ static int client(const char *request)
 /* The next line. */
 static const char *line(int client)
 {
-	struct pollfd p = {.fd = client, .events = POLLIN};
 	size_t n = 0;
 
 	do {
-		assert_int_equal(poll(&p, 1, PATIENCE), 1);
+		assert_true(test_machine_readable(client));
 		assert_int_equal(recv(client, f->reply + n, 1, 0), 1);
 	} while (f->reply[n++] != '\n');
 	f->reply[n] = 0;
@@ -131,12 +88,7 @@ static const char *line(int client)
 /* The line after which the machine closes. */
 static const char *last_line(int client)
 {
-	char more;
-
-	line(client);
-	assert_int_equal(recv(client, &more, 1, 0), 0);
-	close(client);
-	return f->reply;
+	return test_machine_hear(f, client);
 }
 
 static void assert_refused(const char *request, const char *why)
@@ -159,7 +111,7 @@ static void take(struct message *m)
 {
 	struct vmbus_descriptor d;
 
-	guest_await_packet(&f->c, &d, m, sizeof(*m));
+	guest_await_packet(&channel, &d, m, sizeof(*m));
 	assert_int_equal(d.type, VMBUS_PACKET_INBAND);
 }
 
@@ -167,7 +119,7 @@ static void answer(struct message *m, uint32_t status)
 {
 	m->header.flags = IC_TRANSACTION | IC_RESPONSE;
 	m->header.status = status;
-	assert_true(guest_send(&f->c, VMBUS_PACKET_INBAND, 0, 0, NULL, 0, m,
+	assert_true(guest_send(&channel, VMBUS_PACKET_INBAND, 0, 0, NULL, 0, m,
 		(uint32_t)sizeof(m->pipe) + m->pipe.size));
 }
 
@@ -188,7 +140,7 @@ static void use(GUID interface, struct ic *ic, uint16_t major, uint16_t minor)
 			found = offer;
 	}
 	guest_take(f->guest, VMBUS_ALL_OFFERS_DELIVERED, &header, sizeof(header));
-	guest_open(f->guest, &f->c, &found, 4);
+	guest_open(f->guest, &channel, &found, 4);
 	take(&m);
 	memcpy(m.body, &counts, 8);
 	memcpy(m.body + 8, versions, 8);
@@ -230,7 +182,7 @@ static void test_answers(void **state)
 	assert_non_null(strstr(last_line(fd), "error 0x80004005"));
 	assert_refused("{\"command\": \"shutdown\", \"action\": \"dance\"}", "no action 'dance'");
 	assert_refused("{\"command\": \"shutdown\"}", "no action");
-	guest_close(&f->c);
+	guest_close(&channel);
 }
 
 /* Those who wait for the guest take no one's place, up to their own limit; they leave at any time.
@@ -254,13 +206,13 @@ static void test_many_wait(void **state)
 		struct pollfd p = {.fd = fds[31], .events = POLLIN};
 		struct vmbus_descriptor d;
 
-		if (guest_receive(&f->c, &d, &m, sizeof(m)))
+		if (guest_receive(&channel, &d, &m, sizeof(m)))
 			answer(&m, IC_OK);
 		if (poll(&p, 1, 0) == 1)
 			break;
 	}
 	assert_done(fds[31]);
-	guest_close(&f->c);
+	guest_close(&channel);
 }
 
 static void test_service_disabled_meanwhile(void **state)
@@ -333,7 +285,7 @@ static void test_freeze(void **state)
 	assert_non_null(strstr(last_line(fd), "0x80004005"));
 	assert_refused("{\"command\": \"freeze\", \"limit\": 901}", "limit");
 	assert_refused("{\"command\": \"freeze\", \"limit\": 0}", "limit");
-	guest_close(&f->c);
+	guest_close(&channel);
 }
 
 /* The machine knows that the guest has thawed: then there is nothing to thaw. */
@@ -381,7 +333,7 @@ static void test_hold(void **state)
 	answer(&m, IC_OK);
 	expect(IC_VSS_THAW, IC_OK);
 	await_thawed();
-	guest_close(&f->c);
+	guest_close(&channel);
 }
 
 static void test_guest_goes_while_frozen(void **state)
@@ -392,7 +344,7 @@ static void test_guest_goes_while_frozen(void **state)
 	fd = client(HOLD);
 	expect_freeze();
 	line(fd);
-	guest_close(&f->c);
+	guest_close(&channel);
 	assert_non_null(strstr(last_line(fd), "while it was frozen"));
 	assert_refused(THAW, "not frozen");
 }
