@@ -174,7 +174,8 @@ DWORD WINAPI GetVirtualDiskOperationProgress(
  * QueryChangesVirtualDisk - which parts of a range, in bytes, changed since @ChangeTrackingId was
  * the most recent identifier. @RangeCount: in the room at @Ranges, out how many were filled, in
  * order; @ProcessedLength: how far they go, ask for the rest again. More may be reported than
- * changed, never less. Access: GET_INFO. ERROR_VHD_CHANGE_TRACKING_DISABLED,
+ * changed, never less. Of a VHD set @ChangeTrackingId may also be the GUID of a snapshot, or of one
+ * that was deleted with DELETE_SNAPSHOT_VHDSET_FLAG_PERSIST_RCT. Access: GET_INFO. ERROR_VHD_CHANGE_TRACKING_DISABLED,
  * ERROR_VHD_INVALID_CHANGE_TRACKING_ID, ERROR_VHD_MISSING_CHANGE_TRACKING_INFORMATION.
  */
 DWORD WINAPI QueryChangesVirtualDisk(HANDLE VirtualDiskHandle, PCWSTR ChangeTrackingId,
@@ -245,7 +246,10 @@ DWORD WINAPI TakeSnapshotVhdSet(HANDLE VirtualDiskHandle,
 	const PTAKE_SNAPSHOT_VHDSET_PARAMETERS Parameters, TAKE_SNAPSHOT_VHDSET_FLAG Flags);
 /*
  * DeleteSnapshotVhdSet - forget a snapshot; its image is merged with the one that depends on it.
- * ERROR_NOT_FOUND.
+ * With DELETE_SNAPSHOT_VHDSET_FLAG_PERSIST_RCT its GUID stays a point that
+ * QueryChangesVirtualDisk knows, until ModifyVhdSet removes that; for this the disk must have been
+ * tracked when the snapshot was taken (ERROR_VHD_CHANGE_TRACKING_DISABLED), and the present state
+ * go on from it (ERROR_VHD_MISSING_CHANGE_TRACKING_INFORMATION). ERROR_NOT_FOUND.
  */
 DWORD WINAPI DeleteSnapshotVhdSet(HANDLE VirtualDiskHandle,
 	const PDELETE_SNAPSHOT_VHDSET_PARAMETERS Parameters, DELETE_SNAPSHOT_VHDSET_FLAG Flags);

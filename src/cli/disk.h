@@ -117,6 +117,12 @@ const char *cli_size(uint64_t bytes, char text[CLI_SIZE_TEXT]);
 const char *cli_exact_size(uint64_t bytes, char text[CLI_SIZE_TEXT]);
 
 struct json_object;
+/*
+ * cli_show_range - one range of a disk, in bytes, into the JSON array, or NULL: as a line of a table
+ * that cli_show_range_titles() begins.
+ */
+void cli_show_range(struct json_object *array, uint64_t offset, uint64_t length);
+void cli_show_range_titles(void);
 /* cli_print_json - to stdout, in lines; frees @o. */
 void cli_print_json(struct json_object *o);
 

@@ -47,23 +47,25 @@ static int fail(struct cli_job *job, const char *path, const char *since, int er
 
 #define RANGES 256
 
-static void show_ranges(struct json_object *array, const struct tracking_range *ranges, uint32_t n)
+void cli_show_range(struct json_object *array, uint64_t offset, uint64_t length)
 {
-	char at[CLI_SIZE_TEXT], length[CLI_SIZE_TEXT];
+	char at[CLI_SIZE_TEXT], size[CLI_SIZE_TEXT];
 	struct json_object *o;
 
-	for (uint32_t i = 0; i < n; i++) {
-		if (!array) {
-			printf("%16" PRIu64 " %16" PRIu64 "  %10s %10s\n", ranges[i].offset,
-				ranges[i].length, cli_size(ranges[i].offset, at),
-				cli_size(ranges[i].length, length));
-			continue;
-		}
-		o = json_object_new_object();
-		json_object_object_add(o, "offset", json_object_new_uint64(ranges[i].offset));
-		json_object_object_add(o, "length", json_object_new_uint64(ranges[i].length));
-		json_object_array_add(array, o);
+	if (!array) {
+		printf("%16" PRIu64 " %16" PRIu64 "  %10s %10s\n", offset, length,
+			cli_size(offset, at), cli_size(length, size));
+		return;
 	}
+	o = json_object_new_object();
+	json_object_object_add(o, "offset", json_object_new_uint64(offset));
+	json_object_object_add(o, "length", json_object_new_uint64(length));
+	json_object_array_add(array, o);
+}
+
+void cli_show_range_titles(void)
+{
+	printf("%16s %16s  %10s %10s\n", "offset", "length", "at", "size");
 }
 
 static int query(const char *path, const char *since, uint64_t size, struct json_object *array)
@@ -79,8 +81,9 @@ static int query(const char *path, const char *since, uint64_t size, struct json
 		if (err || !processed)
 			return err;
 		if (!array && !at)
-			printf("%16s %16s  %10s %10s\n", "offset", "length", "at", "size");
-		show_ranges(array, ranges, n);
+			cli_show_range_titles();
+		for (uint32_t i = 0; i < n; i++)
+			cli_show_range(array, ranges[i].offset, ranges[i].length);
 	}
 	return 0;
 }

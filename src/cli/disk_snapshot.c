@@ -18,21 +18,26 @@
 #include "base/utf16.h"
 #include "disk/vhdset.h"
 
+#define RANGES 256 /* asked for at once */
+
 static const char help[] =
 	"Usage: partita disk snapshot new SET IMAGE\n"
 	"       partita disk snapshot list SET [--json]\n"
 	"       partita disk snapshot take SET [--writeable] [--id GUID]\n"
 	"       partita disk snapshot apply SET GUID [--keep]\n"
-	"       partita disk snapshot delete SET GUID\n"
+	"       partita disk snapshot delete SET GUID [--reference]\n"
+	"       partita disk snapshot changes SET GUID [--json]\n"
 	"\n"
 	"Work with a VHD set, a file (.vhds) that names the images of a disk's snapshots and\n"
 	"of its present state. 'new' makes a set of a VHDX image, 'take' keeps the present\n"
 	"state as a snapshot and prints its GUID, 'apply' goes back to one, 'delete' merges\n"
-	"what only it holds into what stands on it.\n"
+	"what only it holds into what stands on it, 'changes' shows what changed since.\n"
 	"\n"
 	"  --writeable  the snapshot may be written\n"
 	"  --id GUID    the snapshot's; a new one by default\n"
 	"  --keep       keep the present state as another snapshot, and print its GUID\n"
+	"  --reference  the GUID stays known to 'changes'; the disk must have been tracked\n"
+	"               ('partita disk changes --enable') when the snapshot was taken\n"
 	"  --json       for programs: one JSON object\n"
 	"  --help       this help\n";
 
@@ -40,13 +45,14 @@ struct arguments {
 	const char *path;  /* of the set */
 	const char *image; /* for new */
 	GUID id;	   /* of the snapshot; zero: not said */
-	bool writeable, keep, json;
+	bool writeable, keep, reference, json;
 };
 
 static const struct cli_option options[] = {
 	CLI_FLAG("writeable", writeable),
 	CLI_VALUE("id", id, GUID, cli_parse_guid),
 	CLI_FLAG("keep", keep),
+	CLI_FLAG("reference", reference),
 	CLI_FLAG("json", json),
 	{0},
 };
@@ -67,6 +73,10 @@ static const struct {
 	{ERROR_FILE_CORRUPT, "it is not a VHD set, or damaged"},
 	{ERROR_VHD_INVALID_TYPE, "it is not a VHD set"},
 	{ERROR_VHD_PARENT_VHD_NOT_FOUND, "an image of its chain is not where it was"},
+	{ERROR_VHD_CHANGE_TRACKING_DISABLED,
+		"changes are not tracked; begin with 'partita disk changes IMAGE --enable'"},
+	{ERROR_VHD_MISSING_CHANGE_TRACKING_INFORMATION,
+		"of that GUID nothing is known from which the present state goes on"},
 	{ERROR_VHD_CHILD_PARENT_ID_MISMATCH, "an image of its chain was changed"},
 };
 
@@ -81,11 +91,12 @@ static int explain(const char *path, DWORD code)
 	return CLI_FAILURE;
 }
 
-static DWORD open_set(const char *path, HANDLE *set)
+static DWORD open_set(const char *path, bool read_only, HANDLE *set)
 {
 	VIRTUAL_STORAGE_TYPE type = {
 		VIRTUAL_STORAGE_TYPE_DEVICE_VHDSET, VIRTUAL_STORAGE_TYPE_VENDOR_MICROSOFT};
-	OPEN_VIRTUAL_DISK_PARAMETERS how = {.Version = OPEN_VIRTUAL_DISK_VERSION_2};
+	OPEN_VIRTUAL_DISK_PARAMETERS how = {
+		.Version = OPEN_VIRTUAL_DISK_VERSION_2, .Version2 = {.ReadOnly = read_only}};
 	uint16_t *wide = utf16_from_utf8(path, NULL);
 	DWORD code = ERROR_NOT_ENOUGH_MEMORY;
 
@@ -109,7 +120,7 @@ static int take(struct arguments *a)
 {
 	TAKE_SNAPSHOT_VHDSET_PARAMETERS p = {.Version = TAKE_SNAPSHOT_VHDSET_VERSION_1};
 	HANDLE set;
-	DWORD code = open_set(a->path, &set);
+	DWORD code = open_set(a->path, false, &set);
 
 	if (code)
 		return explain(a->path, code);
@@ -154,7 +165,7 @@ static int apply(struct arguments *a)
 
 	if (is_writeable(a, &writeable))
 		return CLI_FAILURE;
-	code = open_set(a->path, &set);
+	code = open_set(a->path, false, &set);
 	if (code)
 		return explain(a->path, code);
 	p.Version1.SnapshotId = a->id;
@@ -174,13 +185,64 @@ static int delete (struct arguments *a)
 {
 	DELETE_SNAPSHOT_VHDSET_PARAMETERS p = {.Version = DELETE_SNAPSHOT_VHDSET_VERSION_1};
 	HANDLE set;
-	DWORD code = open_set(a->path, &set);
+	DWORD code = open_set(a->path, false, &set);
 
 	if (code)
 		return explain(a->path, code);
 	p.Version1.SnapshotId = a->id;
-	code = DeleteSnapshotVhdSet(set, &p, DELETE_SNAPSHOT_VHDSET_FLAG_NONE);
+	code = DeleteSnapshotVhdSet(set, &p,
+		a->reference ? DELETE_SNAPSHOT_VHDSET_FLAG_PERSIST_RCT
+			     : DELETE_SNAPSHOT_VHDSET_FLAG_NONE);
 	CloseHandle(set);
+	return code ? explain(a->path, code) : 0;
+}
+
+static DWORD show_changes(HANDLE set, const GUID *id, struct json_object *array)
+{
+	QUERY_CHANGES_VIRTUAL_DISK_RANGE ranges[RANGES];
+	GET_VIRTUAL_DISK_INFO info = {.Version = GET_VIRTUAL_DISK_INFO_SIZE};
+	ULONG room = sizeof(info), n;
+	ULONG64 at = 0, processed;
+	char text[GUID_TEXT];
+	uint16_t *wide = utf16_from_utf8(guid_format(id, text), NULL);
+	DWORD code = wide ? GetVirtualDiskInformation(set, &room, &info, NULL)
+			  : ERROR_NOT_ENOUGH_MEMORY;
+
+	for (; !code && at < info.Size.VirtualSize; at += processed) {
+		n = RANGES;
+		code = QueryChangesVirtualDisk(set, wide, at, info.Size.VirtualSize - at,
+			QUERY_CHANGES_VIRTUAL_DISK_FLAG_NONE, ranges, &n, &processed);
+		if (!code && !array && !at)
+			cli_show_range_titles();
+		for (ULONG i = 0; !code && i < n; i++)
+			cli_show_range(array, ranges[i].ByteOffset, ranges[i].ByteLength);
+	}
+	free(wide);
+	return code;
+}
+
+static int changes(struct arguments *a)
+{
+	struct json_object *o = NULL, *array = NULL;
+	char text[GUID_TEXT];
+	HANDLE set;
+	DWORD code = open_set(a->path, true, &set);
+
+	if (code)
+		return explain(a->path, code);
+	if (a->json) {
+		o = json_object_new_object();
+		array = json_object_new_array();
+		json_object_object_add(
+			o, "since", json_object_new_string(guid_format(&a->id, text)));
+		json_object_object_add(o, "changed", array);
+	}
+	code = show_changes(set, &a->id, array);
+	CloseHandle(set);
+	if (!code && o)
+		cli_print_json(o);
+	else
+		json_object_put(o);
 	return code ? explain(a->path, code) : 0;
 }
 
@@ -209,6 +271,7 @@ static int new_set(struct arguments *a)
 static struct json_object *list_json(const struct vhdset *set)
 {
 	struct json_object *o = json_object_new_object(), *all = json_object_new_array(), *one;
+	const struct vhdset_reference *r;
 	const struct vhdset_snapshot *s;
 	char text[GUID_TEXT];
 
@@ -222,11 +285,17 @@ static struct json_object *list_json(const struct vhdset *set)
 	}
 	json_object_object_add(o, "image", json_object_new_string(vhdset_default(set)));
 	json_object_object_add(o, "snapshots", all);
+	all = json_object_new_array();
+	for (unsigned i = 0; (r = vhdset_reference_at(set, i)); i++)
+		json_object_array_add(
+			all, json_object_new_string(guid_format(&r->id, text)));
+	json_object_object_add(o, "references", all);
 	return o;
 }
 
 static int list(struct arguments *a)
 {
+	const struct vhdset_reference *r;
 	const struct vhdset_snapshot *s;
 	struct disk_problem problem = {0};
 	struct vhdset *set;
@@ -243,6 +312,8 @@ static int list(struct arguments *a)
 		for (unsigned i = 0; (s = vhdset_at(set, i)); i++)
 			printf("%s  %-9s  %s\n", guid_format(&s->id, text),
 				s->writeable ? "writeable" : "fixed", s->image);
+		for (unsigned i = 0; (r = vhdset_reference_at(set, i)); i++)
+			printf("%s  reference\n", guid_format(&r->id, text));
 		printf("%-36s  %-9s  %s\n", "(the present state)", "", vhdset_default(set));
 	}
 	vhdset_close(set);
@@ -261,6 +332,7 @@ static const struct verb {
 	{"take", "SET", 2, take},
 	{"apply", "SET and GUID", 3, apply},
 	{"delete", "SET and GUID", 3, delete},
+	{"changes", "SET and GUID", 3, changes},
 };
 
 static const struct verb *find_verb(const char *word, int n)
@@ -273,7 +345,7 @@ static const struct verb *find_verb(const char *word, int n)
 				word, verbs[i].arguments);
 			return NULL;
 		}
-	log_error("disk snapshot: there are new, list, take, apply and delete, not %s", word);
+	log_error("disk snapshot: there are new, list, take, apply, delete and changes, not %s", word);
 	return NULL;
 }
 

@@ -565,3 +565,51 @@ int tracking_inherit(const char *parent, const char *child)
 	/* Nothing to go on with. */
 	return err == -ENOENT ? 0 : err;
 }
+
+/* ---- Merged images --------------------------------------------------------------------------- */
+
+/* What @f says of the image @from is said of @to from now on. */
+static int rebind(struct tracking_file *f, const char *from, const char *to)
+{
+	int image, err;
+
+	if (!(f->h.flags & TRACKING_CLEAN) || !tracking_file_is_current(f, from)) {
+		tracking_file_branch(f);
+		tracking_file_all_changed(f);
+		tracking_file_seal(f);
+		f->h.flags |= TRACKING_CLEAN;
+	}
+	image = open(to, O_RDONLY | O_CLOEXEC);
+	if (image < 0)
+		return -errno;
+	err = tracking_file_bind(f, image);
+	close(image);
+	return err ? err : tracking_file_write_header(f);
+}
+
+static int move_file(const char *from, const char *from_image, const char *to, const char *to_image)
+{
+	int fd = open(from, O_RDWR | O_CLOEXEC | O_NOFOLLOW), err;
+	struct tracking_file f;
+
+	if (fd < 0 && errno == ENOENT)
+		return unlink(to) && errno != ENOENT ? -errno : 0;
+	err = fd < 0 ? -errno : tracking_file_open(&f, fd, true);
+	if (err)
+		return err;
+	err = rebind(&f, from_image, to_image);
+	if (!err && rename(from, to))
+		err = -errno;
+	tracking_file_close(&f);
+	return err;
+}
+
+int tracking_move(const char *from, const char *to)
+{
+	char *old = tracking_path(from), *new = tracking_path(to);
+	int err = old && new ? move_file(old, from, new, to) : -ENOMEM;
+
+	free(old);
+	free(new);
+	return err;
+}

@@ -58,6 +58,11 @@ int tracking_disable(struct disk *d);
 char *tracking_path(const char *image);
 /* tracking_inherit - the tracking of image @parent goes on in its new child @child. */
 int tracking_inherit(const char *parent, const char *child);
+/*
+ * tracking_move - the tracking of image @from, whose contents image @to has taken over, becomes that
+ * of @to, in place of its own; where @from is not tracked, @to is not any more. Both are closed.
+ */
+int tracking_move(const char *from, const char *to);
 
 /* tracking_state - of the image @path, whoever has it open. -ENOENT: it is not tracked. */
 int tracking_state(const char *path, struct tracking_state *state);

@@ -26,14 +26,17 @@ struct vhdset {
 	int lock; /* the file that is there, locked; -1: to be read */
 	char *image;
 	struct vhdset_snapshot snapshots[VHDSET_SNAPSHOTS_MAX];
-	unsigned n;
+	struct vhdset_reference references[VHDSET_REFERENCES_MAX];
+	unsigned n, n_references;
 };
 
 static void forget(struct vhdset *s)
 {
 	for (unsigned i = 0; i < s->n; i++)
 		free(s->snapshots[i].image);
-	s->n = 0;
+	for (unsigned i = 0; i < s->n_references; i++)
+		free(s->references[i].point);
+	s->n = s->n_references = 0;
 	free(s->image);
 	s->image = NULL;
 }
@@ -130,13 +133,19 @@ static char *take_path(const struct vhdset *s, char *text)
 	return text && text[0] && unescape(text) && text[0] ? lengthen(s->path, text) : NULL;
 }
 
+/* No two things have one name, and zero is the present state's. */
+static bool is_named(const struct vhdset *s, const GUID *id)
+{
+	return guid_is_zero(id) || vhdset_find(s, id) || vhdset_reference(s, id);
+}
+
 static bool take_snapshot(struct vhdset *s, char *line)
 {
 	char *id = strsep(&line, " "), *kind = strsep(&line, " ");
 	struct vhdset_snapshot one = {0};
 
 	if (!kind || s->n == VHDSET_SNAPSHOTS_MAX || !guid_parse(id, &one.id) ||
-		guid_is_zero(&one.id) || vhdset_find(s, &one.id))
+		is_named(s, &one.id))
 		return false;
 	one.writeable = !strcmp(kind, "writeable");
 	if (!one.writeable && strcmp(kind, "fixed"))
@@ -147,12 +156,28 @@ static bool take_snapshot(struct vhdset *s, char *line)
 	return one.image;
 }
 
+static bool take_reference(struct vhdset *s, char *line)
+{
+	char *id = strsep(&line, " ");
+	struct vhdset_reference one;
+
+	if (!line || !line[0] || s->n_references == VHDSET_REFERENCES_MAX ||
+		!guid_parse(id, &one.id) || is_named(s, &one.id) || !unescape(line))
+		return false;
+	one.point = strdup(line);
+	if (one.point)
+		s->references[s->n_references++] = one;
+	return one.point;
+}
+
 static bool take_line(struct vhdset *s, char *line)
 {
 	char *word = strsep(&line, " ");
 
 	if (line && !strcmp(word, "snapshot"))
 		return take_snapshot(s, line);
+	if (line && !strcmp(word, "reference"))
+		return take_reference(s, line);
 	if (!line || strcmp(word, "default") || s->image)
 		return false;
 	s->image = take_path(s, line);
@@ -308,6 +333,19 @@ const struct vhdset_snapshot *vhdset_find(const struct vhdset *s, const GUID *id
 	return NULL;
 }
 
+const struct vhdset_reference *vhdset_reference_at(const struct vhdset *s, unsigned i)
+{
+	return i < s->n_references ? &s->references[i] : NULL;
+}
+
+const struct vhdset_reference *vhdset_reference(const struct vhdset *s, const GUID *id)
+{
+	for (unsigned i = 0; i < s->n_references; i++)
+		if (guid_equal(&s->references[i].id, id))
+			return &s->references[i];
+	return NULL;
+}
+
 int vhdset_image(const struct vhdset *s, const GUID *id, char **image)
 {
 	const struct vhdset_snapshot *one = vhdset_find(s, id);
@@ -326,7 +364,7 @@ int vhdset_add(struct vhdset *s, const GUID *id, bool writeable, const char *ima
 
 	if (s->lock < 0)
 		return -EBADF;
-	if (vhdset_find(s, id))
+	if (is_named(s, id))
 		return -EEXIST;
 	if (s->n == VHDSET_SNAPSHOTS_MAX)
 		return -ENOSPC;
@@ -338,6 +376,35 @@ int vhdset_add(struct vhdset *s, const GUID *id, bool writeable, const char *ima
 	return 0;
 }
 
+int vhdset_add_reference(struct vhdset *s, const GUID *id, const char *point)
+{
+	char *copy;
+
+	if (s->lock < 0)
+		return -EBADF;
+	if (is_named(s, id))
+		return -EEXIST;
+	if (s->n_references == VHDSET_REFERENCES_MAX)
+		return -ENOSPC;
+	copy = strdup(point);
+	if (!copy)
+		return -ENOMEM;
+	s->references[s->n_references++] = (struct vhdset_reference){*id, copy};
+	return 0;
+}
+
+static int remove_reference(struct vhdset *s, const GUID *id)
+{
+	struct vhdset_reference *one = (struct vhdset_reference *)vhdset_reference(s, id);
+
+	if (!one)
+		return -ENOENT;
+	free(one->point);
+	s->n_references--;
+	memmove(one, one + 1, (char *)&s->references[s->n_references] - (char *)one);
+	return 0;
+}
+
 int vhdset_remove(struct vhdset *s, const GUID *id)
 {
 	struct vhdset_snapshot *one = (struct vhdset_snapshot *)vhdset_find(s, id);
@@ -345,7 +412,7 @@ int vhdset_remove(struct vhdset *s, const GUID *id)
 	if (s->lock < 0)
 		return -EBADF;
 	if (!one)
-		return -ENOENT;
+		return remove_reference(s, id);
 	free(one->image);
 	s->n--;
 	memmove(one, one + 1, (char *)&s->snapshots[s->n] - (char *)one);
@@ -392,6 +459,10 @@ static int print(const struct vhdset *s, char **text, size_t *n)
 		fprintf(f, "\nsnapshot %s %s ", guid_format(&one->id, id),
 			one->writeable ? "writeable" : "fixed");
 		print_path(f, shorten(s->path, one->image));
+	}
+	for (unsigned i = 0; i < s->n_references; i++) {
+		fprintf(f, "\nreference %s ", guid_format(&s->references[i].id, id));
+		print_path(f, s->references[i].point);
 	}
 	putc('\n', f);
 	fflush(f);

@@ -10,6 +10,8 @@
  *	default IMAGE
  *	snapshot ID KIND IMAGE			KIND: fixed, or writeable
  *	...
+ *	reference ID POINT			of a deleted snapshot: its point in the change
+ *	...					tracking
  *	checksum CRC-32C-OF-THE-LINES-ABOVE
  *
  * IDs are GUIDs. Images are paths, relative to the folder of the set when they are under it; bytes
@@ -21,7 +23,8 @@
 #include "disk/disk.h"
 
 /* What a set may have. */
-#define VHDSET_SNAPSHOTS_MAX 1024
+#define VHDSET_SNAPSHOTS_MAX  1024
+#define VHDSET_REFERENCES_MAX 1024
 #define VHDSET_FILE_MAX	     (1u << 20) /* bytes */
 
 struct vhdset;
@@ -30,6 +33,12 @@ struct vhdset_snapshot {
 	GUID id;
 	bool writeable; /* it may be written, and then is no longer what it was */
 	char *image;	/* absolute path, or relative to the current folder as the set's is */
+};
+
+/* What is left of a snapshot so that one can ask what changed since. */
+struct vhdset_reference {
+	GUID id;
+	char *point; /* a change tracking identifier (tracking.h) */
 };
 
 /* vhdset_probe - is the file a set of ours? */
@@ -51,12 +60,15 @@ int vhdset_image(const struct vhdset *set, const GUID *id, char **image);
 const char *vhdset_default(const struct vhdset *set);
 const struct vhdset_snapshot *vhdset_find(const struct vhdset *set, const GUID *id);
 const struct vhdset_snapshot *vhdset_at(const struct vhdset *set, unsigned i);
+const struct vhdset_reference *vhdset_reference(const struct vhdset *set, const GUID *id);
+const struct vhdset_reference *vhdset_reference_at(const struct vhdset *set, unsigned i);
 
 /*
- * Changes, in memory until vhdset_store(). Add: -EEXIST, -ENOSPC (VHDSET_SNAPSHOTS_MAX); set_image,
- * remove: -ENOENT. -EBADF: the set was opened to be read.
+ * Changes, in memory until vhdset_store(). Add: -EEXIST, -ENOSPC (as many as a set may have);
+ * set_image, remove (a snapshot or a reference): -ENOENT. -EBADF: the set was opened to be read.
  */
 int vhdset_add(struct vhdset *set, const GUID *id, bool writeable, const char *image);
+int vhdset_add_reference(struct vhdset *set, const GUID *id, const char *point);
 int vhdset_remove(struct vhdset *set, const GUID *id);
 int vhdset_set_image(struct vhdset *set, const GUID *id, const char *image);
 int vhdset_set_default(struct vhdset *set, const char *image);

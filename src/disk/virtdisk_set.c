@@ -19,8 +19,10 @@
 #include "disk/vhdset.h"
 #include "disk/virtdisk_handle.h"
 
-static DWORD set_code(int err)
+static DWORD set_code(const struct disk_problem *problem, int err)
 {
+	if (err && problem && problem->win32)
+		return problem->win32;
 	switch (err) {
 	case -EEXIST:
 		return ERROR_ALREADY_EXISTS;
@@ -165,10 +167,10 @@ static DWORD claim_present(HANDLE h, struct vdisk **v)
 	return err;
 }
 
-/* Done, or not: then the set is as it was. */
-static DWORD unclaim_present(struct vdisk *v, int err)
+/* Done, or not: then the set is as it was. @problem: what of it is known; NULL: nothing. */
+static DWORD unclaim_present(struct vdisk *v, const struct disk_problem *problem, int err)
 {
-	DWORD code = set_code(err), opening;
+	DWORD code = set_code(problem, err), opening;
 
 	if (err)
 		vhdset_revert(v->set);
@@ -218,8 +220,9 @@ DWORD WINAPI TakeSnapshotVhdSet(HANDLE VirtualDiskHandle,
 	err = claim_present(VirtualDiskHandle, &v);
 	if (err)
 		return err;
-	return unclaim_present(v, take(v, &Parameters->Version1.SnapshotId,
-					  Flags & TAKE_SNAPSHOT_VHDSET_FLAG_WRITEABLE));
+	return unclaim_present(v, NULL,
+		take(v, &Parameters->Version1.SnapshotId,
+			Flags & TAKE_SNAPSHOT_VHDSET_FLAG_WRITEABLE));
 }
 
 /* ---- Apply ----------------------------------------------------------------------------------- */
@@ -276,9 +279,9 @@ DWORD WINAPI ApplySnapshotVhdSet(HANDLE VirtualDiskHandle,
 	err = claim_present(VirtualDiskHandle, &v);
 	if (err)
 		return err;
-	return unclaim_present(
-		v, apply(v, &Parameters->Version1.SnapshotId, &Parameters->Version1.LeafSnapshotId,
-			   Flags & APPLY_SNAPSHOT_VHDSET_FLAG_WRITEABLE));
+	return unclaim_present(v, NULL,
+		apply(v, &Parameters->Version1.SnapshotId, &Parameters->Version1.LeafSnapshotId,
+			Flags & APPLY_SNAPSHOT_VHDSET_FLAG_WRITEABLE));
 }
 
 /* ---- Delete ---------------------------------------------------------------------------------- */
@@ -338,13 +341,50 @@ static int absorb(struct vdisk *v, const char *image, const char *child)
 		err = rename_image(v, child, image);
 	if (!err)
 		err = vhdset_store(v->set);
+	/* The points that are known of the child are those of what it has become. */
+	if (!err)
+		err = tracking_move(child, image);
 	if (!err)
 		remove_image(child);
 	images_free(&grandchildren);
 	return err;
 }
 
-static int delete (struct vdisk *v, const GUID *id)
+/*
+ * The snapshot of @image shall be known as a point of the present state's change tracking; that one
+ * must know it: the present goes on from there.
+ */
+static int find_point(struct vdisk *v, const char *image, char point[TRACKING_ID],
+	struct disk_problem *problem)
+{
+	const char *present = vhdset_default(v->set);
+	struct tracking_state state;
+	struct tracking_range none;
+	uint64_t processed;
+	uint32_t n = 0;
+	int err = tracking_state(image, &state);
+
+	if (!err)
+		err = state.newer ? -ESRCH
+				  : tracking_query(present, state.id, 0, 0, &none, &n, &processed);
+	memcpy(point, state.id, TRACKING_ID);
+	return err ? tracking_problem(problem, present, state.id, err) : 0;
+}
+
+static int keep_reference(struct vdisk *v, const GUID *id, struct disk_problem *problem)
+{
+	const struct vhdset_snapshot *s = vhdset_find(v->set, id);
+	GUID snapshot = *id;
+	char point[TRACKING_ID];
+	int err = s ? find_point(v, s->image, point, problem) : -ENOENT;
+
+	if (!err)
+		err = vhdset_remove(v->set, id);
+	return err ? err : vhdset_add_reference(v->set, &snapshot, point);
+}
+
+static int delete (
+	struct vdisk *v, const GUID *id, bool keep_point, struct disk_problem *problem)
 {
 	const struct vhdset_snapshot *s = vhdset_find(v->set, id);
 	struct images children = {0};
@@ -358,7 +398,7 @@ static int delete (struct vdisk *v, const GUID *id)
 		return -ENOMEM;
 	err = find_children(v, image, &children);
 	if (!err)
-		err = vhdset_remove(v->set, id);
+		err = keep_point ? keep_reference(v, id, problem) : vhdset_remove(v->set, id);
 	/* Several stand on it: it stays for them, without a name. */
 	if (!err && children.n == 1)
 		err = absorb(v, image, children.path[0]);
@@ -374,16 +414,19 @@ static int delete (struct vdisk *v, const GUID *id)
 DWORD WINAPI DeleteSnapshotVhdSet(HANDLE VirtualDiskHandle,
 	const PDELETE_SNAPSHOT_VHDSET_PARAMETERS Parameters, DELETE_SNAPSHOT_VHDSET_FLAG Flags)
 {
+	struct disk_problem problem = {0};
 	struct vdisk *v;
 	DWORD err;
 
 	if (!Parameters || Parameters->Version != DELETE_SNAPSHOT_VHDSET_VERSION_1 ||
 		(unsigned)Flags & ~DELETE_SNAPSHOT_VHDSET_FLAG_PERSIST_RCT)
 		return ERROR_INVALID_PARAMETER;
-	if (Flags & DELETE_SNAPSHOT_VHDSET_FLAG_PERSIST_RCT)
-		return ERROR_NOT_SUPPORTED;
 	err = claim_present(VirtualDiskHandle, &v);
-	return err ? err : unclaim_present(v, delete (v, &Parameters->Version1.SnapshotId));
+	if (err)
+		return err;
+	return unclaim_present(v, &problem,
+		delete (v, &Parameters->Version1.SnapshotId,
+			Flags & DELETE_SNAPSHOT_VHDSET_FLAG_PERSIST_RCT, &problem));
 }
 
 /* ---- Modify ---------------------------------------------------------------------------------- */
@@ -451,7 +494,7 @@ DWORD WINAPI ModifyVhdSet(HANDLE VirtualDiskHandle, const PMODIFY_VHDSET_PARAMET
 		if (v->disk)
 			err = vdisk_close_disk(v);
 		if (!err)
-			err = set_code(modify(v, Parameters, path));
+			err = set_code(NULL, modify(v, Parameters, path));
 		if (!v->file_only && vdisk_open(v) && !err)
 			err = ERROR_VHD_INVALID_STATE;
 		vdisk_unclaim(v);

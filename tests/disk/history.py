@@ -2,6 +2,7 @@
 
 import json
 
+from attach import attach
 from harness import MIB, test
 
 GUID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -96,6 +97,37 @@ def _(context):
     context.check(snapshots(context)["snapshots"] == [], str(snapshots(context)))
     context.check(len([f for f in context.files() if f.endswith("vhdx")]) == 1,
                   str(context.files()))
+
+
+@test("snapshot: what changed since")
+def _(context):
+    """Since a snapshot, and since one that is deleted: its GUID is kept."""
+    def places(guid):
+        out = json.loads(context.disk("snapshot", "changes", "set.vhds", guid, "--json"))
+        return [changed["offset"] // MIB for changed in out["changed"]]
+
+    def write(at):
+        with attach(context, snapshots(context)["image"], "--file") as name:
+            with open(name, "r+b", buffering=0) as file:
+                file.seek(at * MIB)
+                file.write(b"x" * 4096)
+
+    context.disk("create", "disk.vhdx", "--size", "64M", "--block-size", "1M")
+    context.disk("snapshot", "new", "set.vhds", "disk.vhdx")
+    context.disk("changes", "disk.vhdx", "--enable")
+    first = context.disk("snapshot", "take", "set.vhds").strip()
+    write(8)
+    second = context.disk("snapshot", "take", "set.vhds").strip()
+    write(16)
+    context.check(places(first) == [8, 16], str(places(first)))
+    context.check(places(second) == [16], str(places(second)))
+    context.disk("snapshot", "delete", "set.vhds", first, "--reference")
+    context.check(places(first) == [8, 16], f"reference: {places(first)}")
+    context.disk("snapshot", "delete", "set.vhds", second)
+    context.check(places(first) == [8, 16], f"after the second went: {places(first)}")
+    context.check(snapshots(context)["references"] == [first], str(snapshots(context)))
+    context.check(f"{first}  reference" in context.disk("snapshot", "list", "set.vhds"), "list")
+    context.refused("snapshot", "changes", "set.vhds", second, words=["nothing is known"])
 
 
 @test("snapshot: for people, and with what can be said")

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/guid.h"
 #include "disk/vhdset.h"
 
 static const GUID one = {1, 1, 1, {1}}, two = {2, 2, 2, {2}}, three = {3, 3, 3, {3}}, zero;
@@ -167,7 +168,8 @@ static void test_snapshots_are_deleted(void **state)
 	put(h, 0, 'c');
 	assert_int_equal(count_images(f), 3);
 	assert_code(delete (h, &three, 0), ERROR_NOT_FOUND);
-	assert_code(delete (h, &one, DELETE_SNAPSHOT_VHDSET_FLAG_PERSIST_RCT), ERROR_NOT_SUPPORTED);
+	assert_code(delete (h, &one, DELETE_SNAPSHOT_VHDSET_FLAG_PERSIST_RCT),
+		ERROR_VHD_CHANGE_TRACKING_DISABLED);
 	assert_code(delete (h, &one, 0), ERROR_SUCCESS);
 	assert_int_equal(count_images(f), 2);
 	assert_int_equal(get(h, 0), 'c');
@@ -203,6 +205,180 @@ static void test_a_shared_snapshot_is_deleted(void **state)
 	assert_int_equal(count_images(f), 2);
 	close_disk(h);
 }
+
+/* ---- What changed since ---------------------------------------------------------------------- */
+
+/* The MiB in which something changed since @id, a snapshot or what is left of one. */
+static DWORD changes(HANDLE h, const GUID *id, unsigned mib[8], unsigned *n)
+{
+	QUERY_CHANGES_VIRTUAL_DISK_RANGE r[8];
+	WCHAR wide[GUID_TEXT];
+	ULONG64 processed = 0;
+	char text[GUID_TEXT];
+	ULONG count = 8;
+	DWORD err;
+
+	guid_format(id, text);
+	for (unsigned i = 0; i < GUID_TEXT; i++)
+		wide[i] = text[i];
+	err = QueryChangesVirtualDisk(h, wide, 0, virtual_size(h), 0, r, &count, &processed);
+	*n = count;
+	for (unsigned i = 0; !err && i < count; i++)
+		mib[i] = r[i].ByteOffset / MIB;
+	assert_true(err || processed == virtual_size(h));
+	return err;
+}
+
+#define assert_changes(h, id, ...)                                                                 \
+	do {                                                                                       \
+		const unsigned wanted[] = {__VA_ARGS__};                                           \
+		unsigned mib[8], n;                                                                \
+		assert_code(changes(h, id, mib, &n), ERROR_SUCCESS);                               \
+		assert_int_equal(n, sizeof(wanted) / sizeof(wanted[0]));                           \
+		assert_memory_equal(mib, wanted, sizeof(wanted));                                  \
+	} while (0)
+
+static DWORD changes_code(HANDLE h, const GUID *id)
+{
+	unsigned mib[8], n;
+
+	return changes(h, id, mib, &n);
+}
+
+/* The images themselves tell: no tracking is needed, and other branches can be asked about. */
+static void test_changes_since_a_snapshot(void **state)
+{
+	struct fixture *f = *state;
+	HANDLE h = make_set(f);
+
+	put(h, 0, 'a');
+	assert_code(take(h, &one, false), ERROR_SUCCESS);
+	put(h, 8 * MIB, 'b');
+	assert_code(take(h, &two, false), ERROR_SUCCESS);
+	put(h, 16 * MIB, 'c');
+	assert_changes(h, &two, 16);
+	assert_changes(h, &one, 8, 16);
+	assert_code(changes_code(h, &three), ERROR_VHD_MISSING_CHANGE_TRACKING_INFORMATION);
+	assert_code(apply(h, &one, &three, false), ERROR_SUCCESS);
+	assert_code(changes_code(h, &one), ERROR_SUCCESS);
+	put(h, 24 * MIB, 'd');
+	assert_changes(h, &one, 24);
+	assert_changes(h, &two, 8, 24);
+	assert_changes(h, &three, 8, 16, 24);
+	close_disk(h);
+	assert_code(open_snapshot(f, &two, &h), ERROR_SUCCESS);
+	assert_changes(h, &one, 8);
+	close_disk(h);
+}
+
+/* Ranges that do not fit are asked for again. */
+static void test_many_changes_since_a_snapshot(void **state)
+{
+	struct fixture *f = *state;
+	HANDLE h = make_set(f);
+	QUERY_CHANGES_VIRTUAL_DISK_RANGE r[3];
+	WCHAR wide[GUID_TEXT];
+	ULONG64 at = 0, processed;
+	char text[GUID_TEXT];
+	unsigned found = 0;
+	ULONG n;
+
+	guid_format(&one, text);
+	for (unsigned i = 0; i < GUID_TEXT; i++)
+		wide[i] = text[i];
+	assert_code(take(h, &one, false), ERROR_SUCCESS);
+	for (unsigned i = 0; i < 10; i++)
+		put(h, 5 * i * MIB, 'x');
+	for (; at < 64 * MIB; at += processed) {
+		n = 3;
+		assert_code(QueryChangesVirtualDisk(
+				    h, wide, at, 64 * MIB - at, 0, r, &n, &processed),
+			ERROR_SUCCESS);
+		assert_true(processed > 0);
+		for (ULONG i = 0; i < n; i++, found++) {
+			assert_int_equal(r[i].ByteOffset, 5 * found * MIB);
+			assert_int_equal(r[i].ByteLength, 4096);
+		}
+	}
+	assert_int_equal(found, 10);
+	n = 3;
+	assert_code(QueryChangesVirtualDisk(h, wide, 64 * MIB, 512, 0, r, &n, &processed),
+		ERROR_INVALID_PARAMETER);
+	close_disk(h);
+}
+
+static void test_a_deleted_snapshot_stays_a_point(void **state)
+{
+	const unsigned persist = DELETE_SNAPSHOT_VHDSET_FLAG_PERSIST_RCT;
+	SET_VIRTUAL_DISK_INFO track = {.Version = SET_VIRTUAL_DISK_INFO_CHANGE_TRACKING_STATE,
+		.ChangeTrackingEnabled = TRUE};
+	MODIFY_VHDSET_PARAMETERS forget = {
+		.Version = MODIFY_VHDSET_REMOVE_SNAPSHOT, .SnapshotId = one};
+	WCHAR id[VIRTUAL_DISK_MAXIMUM_CHANGE_TRACKING_ID_LENGTH];
+	struct fixture *f = *state;
+	HANDLE h = make_set(f);
+	QUERY_CHANGES_VIRTUAL_DISK_RANGE r[8];
+	ULONG64 processed;
+	ULONG n = 8;
+
+	put(h, 0, 'a');
+	assert_code(take(h, &one, false), ERROR_SUCCESS);
+	assert_code(delete (h, &one, persist), ERROR_VHD_CHANGE_TRACKING_DISABLED);
+	assert_code(changes_code(h, &one), ERROR_SUCCESS);
+	assert_code(delete (h, &one, 0), ERROR_SUCCESS);
+	assert_code(SetVirtualDiskInformation(h, &track), ERROR_SUCCESS);
+	assert_code(take(h, &one, false), ERROR_SUCCESS);
+	put(h, 8 * MIB, 'b');
+	assert_code(SetVirtualDiskInformation(h, &track), ERROR_SUCCESS);
+	most_recent_id(h, id, NULL);
+	put(h, 12 * MIB, 'p');
+	assert_code(take(h, &two, false), ERROR_SUCCESS);
+	put(h, 16 * MIB, 'c');
+	assert_code(delete (h, &one, persist), ERROR_SUCCESS);
+	assert_changes(h, &one, 8, 12, 16);
+	assert_code(delete (h, &two, persist), ERROR_SUCCESS);
+	assert_changes(h, &one, 8, 12, 16);
+	assert_changes(h, &two, 16);
+	/* A point that a merged image knew is still known. */
+	assert_code(QueryChangesVirtualDisk(h, id, 0, 64 * MIB, 0, r, &n, &processed),
+		ERROR_SUCCESS);
+	assert_int_equal(n, 2);
+	assert_int_equal(r[0].ByteOffset, 12 * MIB);
+	put(h, 24 * MIB, 'd');
+	close_disk(h);
+	h = open_disk(f->paths[0], false);
+	assert_changes(h, &two, 16, 24);
+	assert_code(take(h, &one, false), ERROR_ALREADY_EXISTS);
+	assert_code(delete (h, &one, persist), ERROR_NOT_FOUND);
+	assert_code(ModifyVhdSet(h, &forget, MODIFY_VHDSET_FLAG_NONE), ERROR_SUCCESS);
+	assert_code(changes_code(h, &one), ERROR_VHD_MISSING_CHANGE_TRACKING_INFORMATION);
+	assert_changes(h, &two, 16, 24);
+	assert_int_equal(count_images(f), 2); /* with the tracking's file */
+	close_disk(h);
+}
+
+/* The present does not go on from it: there is nothing that could be asked. */
+static void test_a_snapshot_of_another_branch_is_no_point(void **state)
+{
+	const unsigned persist = DELETE_SNAPSHOT_VHDSET_FLAG_PERSIST_RCT;
+	SET_VIRTUAL_DISK_INFO track = {.Version = SET_VIRTUAL_DISK_INFO_CHANGE_TRACKING_STATE,
+		.ChangeTrackingEnabled = TRUE};
+	struct fixture *f = *state;
+	HANDLE h = make_set(f);
+
+	assert_code(SetVirtualDiskInformation(h, &track), ERROR_SUCCESS);
+	assert_code(take(h, &one, false), ERROR_SUCCESS);
+	put(h, 8 * MIB, 'b');
+	assert_code(take(h, &two, false), ERROR_SUCCESS);
+	assert_code(apply(h, &one, &zero, false), ERROR_SUCCESS);
+	assert_code(
+		delete (h, &two, persist), ERROR_VHD_MISSING_CHANGE_TRACKING_INFORMATION);
+	assert_code(changes_code(h, &two), ERROR_SUCCESS);
+	assert_code(delete (h, &two, 0), ERROR_SUCCESS);
+	close_disk(h);
+}
+
+/* ---- What cannot be -------------------------------------------------------------------------- */
 
 static void test_sets_refuse(void **state)
 {
@@ -394,6 +570,10 @@ int main(void)
 		TEST(a_writeable_snapshot),
 		TEST(snapshots_are_deleted),
 		TEST(a_shared_snapshot_is_deleted),
+		TEST(changes_since_a_snapshot),
+		TEST(many_changes_since_a_snapshot),
+		TEST(a_deleted_snapshot_stays_a_point),
+		TEST(a_snapshot_of_another_branch_is_no_point),
 		TEST(sets_refuse),
 		TEST(the_original_is_used),
 		TEST(entries_are_modified),
