@@ -2,9 +2,10 @@
  * transfer.h - files and directories from one end of a direct session to the other: the two halves,
  * of which either runs on either end, as the user whose files they are. See transfer_protocol.h.
  *
- * Contents, permissions (0777) and times of modification are kept. What is named is followed when
- * it is a symbolic link; links inside a directory stay links. What is neither file, directory nor
- * link is left out, with a warning. Whatever fails, the receiver has either everything or nothing.
+ * Contents, their holes, permissions (0777) and times of modification are kept. What is named is
+ * followed when it is a symbolic link; links inside a directory stay links. What is neither file,
+ * directory nor link is left out, with a warning. Whatever fails, the receiver has either
+ * everything or nothing.
  */
 #ifndef PARTITA_SESSION_TRANSFER_H
 #define PARTITA_SESSION_TRANSFER_H

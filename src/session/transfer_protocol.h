@@ -25,7 +25,7 @@ struct transfer_head {
 } __attribute__((packed));
 
 enum transfer_kind {
-	TRANSFER_FILE = 1, /* chunks follow: a uint32_t and that many bytes, up to one of 0 bytes */
+	TRANSFER_FILE = 1,  /* its chunks follow */
 	TRANSFER_DIRECTORY, /* its entries follow */
 	TRANSFER_LINK,	    /* @size bytes follow: where it points to */
 	TRANSFER_UP,	    /* the directory's end */
@@ -45,5 +45,15 @@ struct transfer_entry {
 	uint64_t size; /* a file's is what it was at first: for showing progress */
 } __attribute__((packed));
 static_assert(sizeof(struct transfer_entry) == 32, "layout");
+
+/*
+ * A part of a file, of which @length bytes follow. It begins where the one before ended, or later:
+ * in between is a hole. The last one has none, and is at the file's end.
+ */
+struct transfer_chunk {
+	uint64_t offset;
+	uint32_t length;
+} __attribute__((packed));
+static_assert(sizeof(struct transfer_chunk) == 12, "layout");
 
 #endif

@@ -93,16 +93,17 @@ static bool get_entry(
 		       : nonsense(r);
 }
 
-static bool write_all(int fd, const uint8_t *bytes, size_t n)
+static bool write_all(int fd, const uint8_t *bytes, size_t n, uint64_t offset)
 {
 	while (n) {
-		ssize_t written = write(fd, bytes, n);
+		ssize_t written = pwrite(fd, bytes, n, (off_t)offset);
 
 		if (written < 0 && errno == EINTR)
 			continue;
 		if (written < 0)
 			return false;
 		bytes += written;
+		offset += (uint64_t)written;
 		n -= (size_t)written;
 	}
 	return true;
@@ -111,23 +112,26 @@ static bool write_all(int fd, const uint8_t *bytes, size_t n)
 static bool get_contents(
 	struct receiver *r, int fd, const struct transfer_entry *e, const char *name)
 {
-	uint64_t done = 0;
-	uint32_t length;
+	struct transfer_chunk c;
+	uint64_t end = 0; /* of what is there */
 
 	for (;;) {
-		if (!get(r, &length, sizeof(length)))
+		if (!get(r, &c, sizeof(c)))
 			return false;
-		if (length > sizeof(r->chunk))
+		if (c.length > sizeof(r->chunk) || c.offset < end ||
+			c.offset > (uint64_t)INT64_MAX - c.length)
 			return nonsense(r);
-		if (!length)
-			return true;
-		if (!get(r, r->chunk, length))
+		if (!c.length)
+			return c.offset == end || ftruncate(fd, (off_t)c.offset) == 0
+				       ? true
+				       : failed(r, name);
+		if (!get(r, r->chunk, c.length))
 			return false;
-		if (!write_all(fd, r->chunk, length))
+		if (!write_all(fd, r->chunk, c.length, c.offset))
 			return failed(r, name);
-		done += length;
+		end = c.offset + c.length;
 		if (r->t->progress)
-			r->t->progress(r->t->ctx, name, done, e->size);
+			r->t->progress(r->t->ctx, name, end, e->size);
 	}
 }
 
@@ -143,6 +147,12 @@ static bool set_status(struct receiver *r, int fd, const struct transfer_entry *
 	return fchmod(fd, e->mode) || futimens(fd, times) ? failed(r, name) : true;
 }
 
+/* What is copied itself is told by where it should be: the user may not write there. */
+static bool cannot_make(struct receiver *r, int at, const char *name)
+{
+	return failed(r, at == r->parent && r->path[0] ? r->path : name);
+}
+
 static bool receive_file(struct receiver *r, int at, const char *as, const struct transfer_entry *e,
 	const char *name)
 {
@@ -150,7 +160,7 @@ static bool receive_file(struct receiver *r, int at, const char *as, const struc
 	bool ok;
 
 	if (fd < 0)
-		return failed(r, name);
+		return cannot_make(r, at, name);
 	r->made = true;
 	ok = get_contents(r, fd, e, name) && set_status(r, fd, e, name);
 	/* Some file systems say only now that the disk is full. */
@@ -167,7 +177,7 @@ static bool receive_directory(struct receiver *r, int at, const char *as,
 	if (r->depth == TRANSFER_DEPTH_MAX)
 		return nonsense(r);
 	if (mkdirat(at, as, 0700))
-		return failed(r, name);
+		return cannot_make(r, at, name);
 	r->made = true;
 	fd = openat(at, as, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)

@@ -68,26 +68,67 @@ static bool put_mark(struct sender *s, enum transfer_kind kind)
 	return put_entry(s, kind, "", &none);
 }
 
+/* A file's bytes, hole by hole. */
+struct contents {
+	int fd;
+	bool holes;	       /* there may be some */
+	uint64_t at, data_end; /* what is next; where the bytes end that are known to be there */
+};
+
+/* Skips a hole, if one begins at @c->at. False: the file has nothing more but that. */
+static bool skip_hole(struct contents *c)
+{
+	off_t data, hole, end;
+
+	if (!c->holes || c->at < c->data_end)
+		return true;
+	data = lseek(c->fd, (off_t)c->at, SEEK_DATA);
+	if (data < 0 && errno == ENXIO) {
+		end = lseek(c->fd, 0, SEEK_END);
+		if (end > (off_t)c->at)
+			c->at = (uint64_t)end;
+		return false;
+	}
+	hole = data < 0 ? -1 : lseek(c->fd, data, SEEK_HOLE);
+	c->holes = hole >= 0; /* not every file system knows */
+	if (c->holes) {
+		c->at = (uint64_t)data;
+		c->data_end = (uint64_t)hole;
+	}
+	return lseek(c->fd, (off_t)c->at, SEEK_SET) == (off_t)c->at;
+}
+
+static bool put_chunk(struct sender *s, uint64_t offset, size_t n)
+{
+	const struct transfer_chunk chunk = {.offset = offset, .length = (uint32_t)n};
+
+	return put(s, &chunk, sizeof(chunk)) && put(s, s->chunk, n);
+}
+
 static bool send_file(struct sender *s, int fd, const char *name, const struct stat *status)
 {
-	uint64_t done = 0;
-	uint32_t length;
+	struct contents c = {.fd = fd, .holes = status->st_blocks * 512ll < status->st_size};
 
 	if (!put_entry(s, TRANSFER_FILE, name, status))
 		return false;
-	do {
-		ssize_t n = read(fd, s->chunk, sizeof(s->chunk));
+	while (skip_hole(&c)) {
+		size_t most = sizeof(s->chunk);
+		ssize_t n;
 
+		if (c.holes && c.data_end - c.at < most)
+			most = (size_t)(c.data_end - c.at);
+		n = read(fd, s->chunk, most);
 		if (n < 0)
 			return failed(s, name);
-		length = (uint32_t)n;
-		if (!put(s, &length, sizeof(length)) || !put(s, s->chunk, length))
+		if (!n)
+			break;
+		if (!put_chunk(s, c.at, (size_t)n))
 			return false;
-		done += length;
+		c.at += (uint64_t)n;
 		if (s->t->progress)
-			s->t->progress(s->t->ctx, name, done, (uint64_t)status->st_size);
-	} while (length);
-	return true;
+			s->t->progress(s->t->ctx, name, c.at, (uint64_t)status->st_size);
+	}
+	return put_chunk(s, c.at, 0);
 }
 
 static bool send_link(struct sender *s, int directory, const char *name, struct stat *status)
