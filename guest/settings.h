@@ -3,8 +3,8 @@
  * begins a comment.
  *
  *   require-host-key sha256:...   only hosts with this key may connect; may be given more than once
- *   require-host-key /a/file      the same, for each fingerprint that a line of the file begins
- * with sessions 64                   how many there may be at once
+ *   require-host-key /a/file      the same, for each line of the file, which begins with one
+ *   sessions 64                   how many there may be at once
  */
 #ifndef PARTITA_GUEST_SETTINGS_H
 #define PARTITA_GUEST_SETTINGS_H

@@ -30,9 +30,8 @@ int session_key_open(struct session_key *k, const char *path);
 void session_key_close(struct session_key *k);
 
 /*
- * session_prove - sign, as @role (SESSION_PROOF_HOST or SESSION_PROOF_AGENT), that the connection
- * with
- * @binding is ours. False: libcrypto fails.
+ * session_prove - sign that the connection of @binding is ours; @role is SESSION_PROOF_HOST or
+ * SESSION_PROOF_AGENT. False: libcrypto fails.
  */
 bool session_prove(const struct session_key *k, const char *role, const uint8_t binding[],
 	struct session_proof *proof);

@@ -306,9 +306,22 @@ static bool tell_binding(struct relay *r)
 	       session_send(r->packets, SESSION_BOUND, 0, binding, sizeof(binding), 0) == 0;
 }
 
-/* Until either side ends. */
-static void run(struct relay *r)
+/* In a process of its own, until either side ends. */
+static void serve(bool agent, int wire, int packets)
 {
+	struct relay *r = calloc(1, sizeof(*r));
+
+	signal(SIGPIPE, SIG_IGN);
+	/* Meant for the command, or for our side, with which it ends. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	if (!r || relay_confine(wire, packets))
+		return;
+	r->agent = agent;
+	r->wire = wire;
+	r->packets = packets;
 	r->tls = make_tls(r);
 	if (!r->tls)
 		lost(r, "cannot begin TLS");
@@ -316,40 +329,29 @@ static void run(struct relay *r)
 		exchange(r);
 		SSL_shutdown(r->tls);
 	}
-	if (r->agent)
+	if (agent)
 		let_host_close(r);
 }
 
 int relay_start(bool agent, int wire, int *packets, pid_t *pid)
 {
-	struct relay *r = calloc(1, sizeof(*r));
 	int pair[2], err = 0;
 
-	if (!r || fcntl(wire, F_SETFL, O_NONBLOCK) < 0 ||
+	if (fcntl(wire, F_SETFL, O_NONBLOCK) < 0 ||
 		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
-		err = r ? -errno : -ENOMEM;
-		free(r);
+		err = -errno;
 		close(wire);
 		return err;
 	}
-	*r = (struct relay){.agent = agent, .wire = wire, .packets = pair[1]};
 	/* Loads libcrypto's tables and its random numbers while that is possible. */
 	OPENSSL_init_ssl(0, NULL);
 	*pid = fork();
 	if (*pid < 0)
 		err = -errno;
 	if (*pid == 0) {
-		signal(SIGPIPE, SIG_IGN);
-		/* Meant for the command, or for our side, with which it ends. */
-		signal(SIGINT, SIG_IGN);
-		signal(SIGQUIT, SIG_IGN);
-		signal(SIGHUP, SIG_IGN);
-		signal(SIGTERM, SIG_IGN);
-		if (relay_confine(wire, pair[1]) == 0)
-			run(r);
+		serve(agent, wire, pair[1]);
 		_exit(0);
 	}
-	free(r);
 	close(wire);
 	close(pair[1]);
 	if (err)
