@@ -139,9 +139,7 @@ def agent_gone(context):
                             "exec sleep 1000")
     wait_for(pid_file)
     for pid in agent.children():
-        listing = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)],
-                                 stdout=subprocess.PIPE, text=True).stdout
-        for child in map(int, listing.split()):
+        for child in agent.children_of(pid):
             os.kill(child, signal.SIGKILL)
     os.kill(int(pid_file.read_text()), signal.SIGKILL)  # nobody else is left to end it
     _, errors = process.communicate(timeout=PATIENCE)
@@ -158,6 +156,64 @@ def many(context):
         out, errors = process.communicate(timeout=PATIENCE)
         context.check(out == f"{n}\n".encode(), (out, errors))
     agent.idle()
+
+
+def begin(context, agent):
+    """A session whose command runs: it repeats its input."""
+    process = context.start("exec", f"unix:{agent.path}", "--", "cat", stdin=subprocess.PIPE)
+    process.stdin.write(b"x")
+    process.stdin.flush()
+    context.check(process.stdout.read(1) == b"x", "it does not run")
+    return process
+
+
+@test("exec: 64 sessions at once, by default, and not one more", config="", sessions=64, rounds=1)
+@test("exec: 3 sessions at once, as configured; then again", config="sessions 3\n", sessions=3,
+      rounds=2)
+def limit(context, config, sessions, rounds):
+    agent = context.agent(config=config)
+    for _ in range(rounds):
+        running = [begin(context, agent) for _ in range(sessions)]
+        out, errors = context.exec(agent, "true", status=255)
+        context.check(not out and errors.count("\n") == 1, errors)
+        agent.logged(f"{sessions} sessions and logins: more are turned away")
+        for process in running:
+            out, errors = process.communicate(b"rest", timeout=PATIENCE)
+            context.check((out, errors, process.returncode) == (b"rest", b"", 0), (out, errors))
+        agent.idle()
+
+
+@test("exec: every byte there and back, from a pipe, a file and nothing")
+def inputs(context):
+    agent = context.agent()
+    data = bytes(range(256)) * 300
+    (context.folder / "input").write_bytes(data)
+    with open(context.folder / "input", "rb") as file:
+        for how in ({"stdin": file}, {"stdin": subprocess.DEVNULL}):
+            process = context.start("exec", f"unix:{agent.path}", "--", "cat", **how)
+            out, errors = process.communicate(timeout=PATIENCE)
+            wanted = data if "stdin" in how and how["stdin"] is file else b""
+            context.check((out, errors) == (wanted, b""), (len(out), errors))
+    # Without any standard input at all, and without output.
+    command = context.command("exec", f"unix:{agent.path}", "--", "cat")
+    for closed in ("<&-", ">&-", "2>&-"):
+        status = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command],
+                                stdin=subprocess.DEVNULL, timeout=PATIENCE).returncode
+        context.check(status == 0, (closed, status))
+    agent.idle()
+
+
+@test("exec: 20,000 lines to each of output and errors, none torn, to a reader that is slow")
+def lines(context):
+    job = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo out $i; echo error $i >&2; done"
+    process = context.start("exec", f"unix:{context.agent().path}", "--", "sh", "-c", job)
+    first = b""
+    while len(first) < 20000:
+        first += os.read(process.stdout.fileno(), 500)
+    out, errors = process.communicate(timeout=PATIENCE)
+    for name, text in (("out", first + out), ("error", errors)):
+        wanted = "".join(f"{name} {i}\n" for i in range(1, 20001)).encode()
+        context.check(text == wanted, f"{len(text)} bytes of {name}, not {len(wanted)}")
 
 
 @test("exec -t: a terminal, its size, and ^D at the end of input")

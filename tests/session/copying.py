@@ -1,9 +1,11 @@
 """partita copy, both ways: what arrives is what was sent, or nothing is there."""
 
 import os
+import re
 import signal
 import stat
 import time
+from pathlib import Path
 
 from harness import PATIENCE, Failure, test
 
@@ -71,6 +73,38 @@ def tree(context):
     context.check(describe(folder / "into/b") == describe(tree_), "what came back differs")
 
 
+@test("copy: holes stay holes, also beyond 4 GiB")
+def holes(context):
+    agent, folder = context.agent(), context.folder
+    parts = {0: b"first", 3 << 20: os.urandom(300000), (5 << 30) + 123: b"beyond 4 GiB"}
+    for name, size in (("a", 6 << 30), ("none", 0), ("hollow", 1 << 33), ("full", None)):
+        with open(folder / name, "wb") as f:
+            for offset, data in parts.items() if name in ("a", "full") else ():
+                f.seek(offset)
+                f.write(data)
+            if size is not None:
+                f.truncate(size)
+        copy(context, folder / name, f"unix:{agent.path}:{folder}/{name}-there")
+        copy(context, f"unix:{agent.path}:{folder}/{name}-there", folder / f"{name}-back")
+        for copied in (folder / f"{name}-there", folder / f"{name}-back"):
+            was, status = (folder / name).stat(), copied.stat()
+            context.check(status.st_size == was.st_size, (copied, status.st_size))
+            context.check(status.st_blocks <= was.st_blocks + 256, (copied, status.st_blocks))
+            with open(copied, "rb") as f:
+                for offset, data in parts.items() if was.st_blocks else ():
+                    f.seek(offset)
+                    context.check(f.read(len(data)) == data, (copied, offset))
+                    context.check(not any(f.read(4096)), (copied, offset, "no zeros follow"))
+
+
+@test("copy: what the kernel makes up as it is read")
+def made_up(context):
+    agent, folder = context.agent(), context.folder
+    for path in ("/proc/version", "/proc/sys/kernel/ostype", "/sys/kernel/uevent_seqnum"):
+        copy(context, f"unix:{agent.path}:{path}", folder / "out")
+        context.check((folder / "out").read_bytes() == Path(path).read_bytes(), path)
+
+
 @test("copy: into a directory, over a file, never over a directory")
 def targets(context):
     agent, folder = context.agent(), context.folder
@@ -116,14 +150,15 @@ def wait_for(folder, pattern):
 @test("copy: broken off on the way back, nothing is left", sends=False)
 def broken(context, sends):
     agent, folder = context.agent(), context.folder
+    with open(folder / "long", "wb") as f:
+        for _ in range(512):
+            f.write(bytes(1 << 20))
     for name in (signal.SIGINT, signal.SIGKILL):
         target = folder / f"target-{name}"
         target.mkdir()
-        with open(folder / "endless", "wb") as f:
-            f.truncate(1 << 40)
-        places = (folder / "endless", f"unix:{agent.path}:{target}/x")
+        places = (folder / "long", f"unix:{agent.path}:{target}/x")
         if not sends:
-            places = (f"unix:{agent.path}:{folder}/endless", target / "x")
+            places = (f"unix:{agent.path}:{folder}/long", target / "x")
         process = context.start("copy", *places)
         wait_for(target, ".partita-*")
         process.send_signal(name)
@@ -134,3 +169,39 @@ def broken(context, sends):
         while os.listdir(target) and time.monotonic() < until:
             time.sleep(0.01)
         context.check(not os.listdir(target), os.listdir(target))
+
+
+@test("copy: the agent is killed: nothing is left, and the host says so", sends=True)
+@test("copy: the agent is killed on the way back: nothing is left", sends=False)
+def agent_killed(context, sends):
+    agent, folder = context.agent(), context.folder
+    with open(folder / "long", "wb") as f:
+        for _ in range(512):
+            f.write(bytes(1 << 20))
+    (folder / "target").mkdir()
+    places = (folder / "long", f"unix:{agent.path}:{folder}/target/x")
+    if not sends:
+        places = (f"unix:{agent.path}:{folder}/long", folder / "target/x")
+    process = context.start("copy", *places)
+    wait_for(folder / "target", ".partita-*")
+    for pid in agent.children():
+        for child in agent.children_of(pid):
+            os.kill(child, signal.SIGKILL)
+    _, errors = process.communicate(timeout=PATIENCE)
+    context.check(process.returncode == 255 and errors.count(b"\n") == 1
+                  and b"the session was lost" in errors, (process.returncode, errors))
+    agent.idle()
+    until = time.monotonic() + PATIENCE
+    while os.listdir(folder / "target") and time.monotonic() < until:
+        time.sleep(0.01)
+    context.check(not os.listdir(folder / "target"), os.listdir(folder / "target"))
+
+
+@test("copy: into a folder that may not be written")
+def forbidden(context):
+    # Not even root makes files there.
+    target = "/proc/sys/kernel/a"
+    (context.folder / "a").write_text("x")
+    agent = context.agent()
+    _, errors = copy(context, context.folder / "a", f"unix:{agent.path}:{target}", status=1)
+    context.check(re.fullmatch(f"partita: guest: {target}: .+\n", errors), errors)

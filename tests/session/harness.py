@@ -139,11 +139,15 @@ class Agent:
         peer.expect(ACCEPTED)
         return peer
 
-    def children(self):
+    def children_of(self, parent):
         listing = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], stdout=subprocess.PIPE,
                                  text=True, check=True).stdout
         return [int(line.split()[0]) for line in listing.splitlines()
-                if int(line.split()[1]) == self.process.pid]
+                if int(line.split()[1]) == parent]
+
+    def children(self):
+        """A process for each connection."""
+        return self.children_of(self.process.pid)
 
     def idle(self):
         """Wait until it serves nobody."""

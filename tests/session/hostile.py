@@ -243,7 +243,13 @@ def entry(kind, name=b"", size=0, mode=0o644):
 
 FILE, DIRECTORY, LINK, UP, END = range(1, 6)
 HEAD = struct.pack("<II", 0x58465450, 1)
-EMPTY = struct.pack("<I", 0)
+
+
+def chunk(offset, length, data=b""):
+    return struct.pack("<QI", offset, length) + data
+
+
+EMPTY = chunk(0, 0)
 
 FALSE_TRANSFERS = {
     "a name that climbs": entry(DIRECTORY, b"d") + entry(FILE, b"../out") + EMPTY,
@@ -257,7 +263,15 @@ FALSE_TRANSFERS = {
     + entry(FILE, b"l") + EMPTY,
     "a link first": entry(LINK, b"l", 6) + b"../out" + entry(END),
     "too deep": entry(DIRECTORY, b"d") * 300,
-    "a chunk too big": entry(FILE, b"f") + struct.pack("<I", 0xffffffff),
+    "a chunk too big": entry(FILE, b"f") + chunk(0, 0xffffffff),
+    "a chunk before the last one": entry(FILE, b"f") + chunk(4, 4, b"data") + chunk(7, 1, b"x")
+    + chunk(8, 0) + entry(END),
+    "an end before the last byte": entry(FILE, b"f") + chunk(4, 4, b"data") + chunk(7, 0)
+    + entry(END),
+    "an offset beyond all files": entry(FILE, b"f") + chunk((1 << 63) - 3, 4, b"data")
+    + chunk((1 << 63) + 1, 0) + entry(END),
+    "a size beyond all files": entry(FILE, b"f") + chunk((1 << 64) - 1, 0) + entry(END),
+    "a size beyond the disk's largest": entry(FILE, b"f") + chunk((1 << 63) - 1, 0) + entry(END),
     "a mode too big": entry(FILE, b"f", mode=0o4755) + EMPTY + entry(END),
     "up at the top": entry(UP),
     "no end": entry(FILE, b"f") + EMPTY,
