@@ -349,6 +349,19 @@ static void test_guest_goes_while_frozen(void **state)
 	assert_refused(THAW, "not frozen");
 }
 
+/* The freeze is answered, and the channel closed, before the machine has looked at either. */
+static void test_guest_goes_as_it_freezes(void **state)
+{
+	int fd;
+
+	use_vss();
+	fd = client(FREEZE);
+	expect_freeze();
+	guest_close(&channel);
+	last_line(fd);
+	assert_done(client("{\"command\": \"disable-service\", \"service\": \"vss\"}"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -360,6 +373,7 @@ int main(void)
 		TEST(test_freeze),
 		TEST(test_hold),
 		TEST(test_guest_goes_while_frozen),
+		TEST(test_guest_goes_as_it_freezes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
