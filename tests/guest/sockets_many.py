@@ -1,0 +1,100 @@
+"""Hyper-V sockets by the thousand, at once, in both directions: programs with the SDK's names on the
+host, one process on AF_VSOCK in the guest (vsock_many.c)."""
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from boot import CMDLINE, REFERENCE_PAGE, check_log
+from harness import Failure, tail, test
+from services import Guest
+
+DEADLINE = 120
+TO_GUEST, TO_HOST = 5000, 7000
+
+JOB = """
+for module in /lib/modules/*.ko; do insmod $module; done
+mkdir -p /dev/pts
+/vsock_many serve %d %d &
+echo STEP up
+while read -r line; do eval "$line"; done
+"""
+
+
+def service_of(port):
+    return f"{port:08x}-facb-11e6-bd58-64006a7986d3"
+
+
+class Many(Guest):
+    """A guest without a disk. Places and registry are the test's."""
+
+    def __init__(self, context, buffer, memory):
+        self.context = context
+        self.build = Path(context.partita).resolve().parent
+        os.environ["PARTITA_RUN_DIR"] = str(context.folder / "run")
+        os.environ["PARTITA_SERVICES"] = str(context.folder / "services.json")
+        initrd = context.initrd(JOB % (TO_GUEST, buffer), f"vsock_many={context.compile('vsock_many')}",
+                                *context.modules("cloud", "vsock", "hv_sock"))
+        self.session = context.session(
+            "--kernel", context.kernel("cloud"), "--initrd", initrd, "--name", context.folder.name,
+            "--cmdline", f"{CMDLINE} {REFERENCE_PAGE}", "--invariant-tsc", "--processors", 2,
+            "--memory", memory)
+        self.session.expect("^STEP up", 120)
+        self.session.expect("^STEP serving", 120)
+        self.marks = 0
+        self.vm = json.loads(context.tool("list", "--json"))[0]["id"]
+
+    def sample(self, name):
+        return str(self.build / "tests/sockets" / name)
+
+    def holds(self):
+        """What the machine's process has open and mapped."""
+        process = Path(f"/proc/{self.session.process.pid}")
+        return len(os.listdir(process / "fd")), len((process / "maps").read_text().splitlines())
+
+    def settle(self, before):
+        """Wait until it has given back what connections took."""
+        until = time.monotonic() + DEADLINE
+        # Threads that serve channels stay, with their descriptors and stacks.
+        while any(now > was + 16 for now, was in zip(self.holds(), before)):
+            if time.monotonic() > until:
+                raise Failure(f"descriptors and mappings: {self.holds()}, before: {before}")
+            time.sleep(0.1)
+
+
+def to_the_guest(guest, count, size):
+    done = subprocess.run([guest.sample("echo_client"), guest.vm, service_of(TO_GUEST), str(size),
+                           str(count)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          check=False)
+    guest.check(done.stdout == "ok\n", f"{count} connections to the guest: {done.stderr}")
+
+
+def to_the_host(guest, count, size):
+    guest.context.tool("service", "register", f"vsock:{TO_HOST}", "--name", "echo")
+    server = subprocess.Popen([guest.sample("echo_server"), service_of(TO_HOST), guest.vm],
+                              stdout=subprocess.PIPE)
+    try:
+        guest.check(server.stdout.readline() == b"ready\n", "the server did not start")
+        said = guest.inside(f"/vsock_many connect {TO_HOST} {count} {size}", DEADLINE)
+        guest.check(f"FACT connected {count}" in said and f"FACT echoed {count}" in said, said)
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@test("sockets: 1000 at once, each way", count=1000, size=3000, buffer=4096, memory="512M")
+@test("sockets: 1900 at once, each way", long_only=True, count=1900, size=100000, buffer=0,
+      memory="2G")
+def at_once(context, count, size, buffer, memory):
+    guest = Many(context, buffer, memory)
+    before = guest.holds()
+    for way in to_the_guest, to_the_host:
+        started = time.monotonic()
+        way(guest, count, size)
+        print(f"    {way.__name__}: {count} in {time.monotonic() - started:.1f} s")
+        guest.settle(before)
+    check_log(guest.session.text())
+    errors = guest.session.error_text()
+    context.check(not errors, f"{errors}{tail(guest.session.text())}")
