@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -53,6 +54,7 @@ struct broker {
 	struct place places[BROKER_PATHS];
 	struct services *services;
 	int fd;
+	int children; /* a signalfd: programs have ended */
 	unsigned programs;
 	unsigned n_waiting;
 	struct waiting waiting[BROKER_WAITING];
@@ -160,11 +162,15 @@ static void set_guid(const char *variable, const GUID *value)
 static void __attribute__((noreturn)) become(const struct broker *b,
 	const struct broker_question *q, const struct service *service, int fd)
 {
+	sigset_t none;
+
 	setsid();
 	signal(SIGINT, SIG_DFL);
 	signal(SIGQUIT, SIG_DFL);
 	signal(SIGHUP, SIG_DFL);
 	signal(SIGPIPE, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	set_guid("PARTITA_VM_ID", &b->config->vm);
 	set_guid("PARTITA_SERVICE_ID", &q->service);
 	set_guid("PARTITA_PEER_SERVICE_ID", &q->endpoint);
@@ -177,7 +183,7 @@ static void __attribute__((noreturn)) become(const struct broker *b,
 	_exit(127);
 }
 
-/* Returns the other end of the program's standard input and output. */
+/* Returns the other end of the program's standard input and output; -EAGAIN: too many run. */
 static int start_program(
 	struct broker *b, const struct broker_question *q, const struct service *service)
 {
@@ -185,10 +191,8 @@ static int start_program(
 	int pair[2], err;
 	pid_t child;
 
-	while (b->programs && waitpid(-1, NULL, WNOHANG) > 0)
-		b->programs--;
 	if (b->programs == BROKER_PROGRAMS)
-		return -ECONNREFUSED;
+		return -EAGAIN;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	err = hv_address_bind(pair[0], &end);
@@ -250,7 +254,7 @@ static int may_connect(struct broker *b, const struct broker_question *q)
 	return 0;
 }
 
-/* A listener's queue is full: the question waits, if there is room for it to. */
+/* A listener's queue is full, or too many programs run: the question waits, if there is room. */
 static void wait_for(struct broker *b, const struct broker_question *q)
 {
 	for (unsigned i = 0; i < BROKER_WAITING; i++) {
@@ -284,47 +288,87 @@ static void consider(struct broker *b, const struct broker_question *q)
 	}
 }
 
+/* Those for a service that was tried in vain just now are not tried, but their time may be up. */
 static void try_again(struct broker *b)
 {
+	const GUID *busy = NULL;
+
 	for (unsigned i = 0; b->n_waiting && i < BROKER_WAITING; i++) {
 		struct waiting *w = &b->waiting[i];
-		int fd;
+		int fd = -EAGAIN;
 
 		if (!w->until)
 			continue;
-		fd = find(b, &w->question);
-		if (fd == -EAGAIN && loop_now() < w->until)
-			continue;
+		if (!busy || !guid_equal(busy, &w->question.service))
+			fd = find(b, &w->question);
+		if (fd == -EAGAIN) {
+			busy = &w->question.service;
+			if (loop_now() < w->until)
+				continue;
+		}
 		answer(b, &w->question, fd < 0 ? -ECONNREFUSED : 0, fd);
 		w->until = 0;
 		b->n_waiting--;
 	}
 }
 
+static void reap(struct broker *b)
+{
+	struct signalfd_siginfo ended;
+
+	/* One may stand for several. */
+	while (read(b->children, &ended, sizeof(ended)) == sizeof(ended))
+		;
+	while (b->programs && waitpid(-1, NULL, WNOHANG) > 0)
+		b->programs--;
+}
+
+/* False: the machine has ended. */
+static bool hear(struct broker *b)
+{
+	struct broker_question q;
+	ssize_t n = recv(b->fd, &q, sizeof(q), 0);
+
+	if (n == sizeof(q))
+		consider(b, &q);
+	return n > 0 || (n < 0 && errno == EINTR);
+}
+
 /* Until the machine has ended. */
 static void serve(struct broker *b)
 {
-	struct pollfd pfd = {.fd = b->fd, .events = POLLIN};
-	struct broker_question q;
+	struct pollfd pfd[] = {
+		{.fd = b->fd, .events = POLLIN}, {.fd = b->children, .events = POLLIN}};
+	uint64_t tried = 0;
 
 	for (;;) {
-		int ready = poll(&pfd, 1, b->n_waiting ? (int)RETRY : -1);
+		int ready = poll(pfd, 2, b->n_waiting ? (int)RETRY : -1);
 
-		if (ready > 0) {
-			ssize_t n = recv(b->fd, &q, sizeof(q), 0);
-
-			if (n == sizeof(q))
-				consider(b, &q);
-			else if (n == 0 || (n < 0 && errno != EINTR))
-				return;
-		} else {
+		if (ready > 0 && pfd[1].revents)
+			reap(b);
+		if (ready > 0 && pfd[0].revents && !hear(b))
+			return;
+		if (b->n_waiting && loop_now() - tried >= RETRY * NS_PER_MS) {
 			try_again(b);
+			tried = loop_now();
 		}
 	}
 }
 
 /* ---- The process ------------------------------------------------------------------------------
  */
+
+static int watch_children(struct broker *b)
+{
+	sigset_t ended;
+
+	signal(SIGCHLD, SIG_DFL); /* whoever started the machine may ignore it */
+	sigemptyset(&ended);
+	sigaddset(&ended, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &ended, NULL);
+	b->children = signalfd(-1, &ended, SFD_NONBLOCK | SFD_CLOEXEC);
+	return b->children < 0 ? -errno : 0;
+}
 
 /*
  * It keeps its socket and where messages go, and nothing else of what the machine has open: neither
@@ -380,7 +424,7 @@ static void __attribute__((noreturn)) broker_main(const struct broker_config *co
 		b->fd = fd;
 		note_places(b);
 		b->services = services_open(NULL);
-		err = b->services ? 0 : -ENOMEM;
+		err = b->services ? watch_children(b) : -ENOMEM;
 	}
 	if (err)
 		log_error("%s: nobody will find services of the host for the guest: %s",

@@ -17,11 +17,14 @@
 
 #include "hvsocket/address.h"
 
-/* A guest's connections that wait for a listener to accept, and programs that run for guests. */
-#define BROKER_WAITING	256u
+/*
+ * Programs that run for a guest, and connections that wait for one of them to end or for a listener
+ * to accept: as many as a guest has channels.
+ */
 #define BROKER_PROGRAMS 256u
+#define BROKER_WAITING	2048u
 #define BROKER_PATHS	8u /* that it can remove */
-/* How long a listener whose queue is full is tried. */
+/* How long they wait. */
 #define BROKER_PATIENCE 4000u /* ms */
 
 enum broker_kind {

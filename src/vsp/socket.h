@@ -29,8 +29,8 @@
 
 #define SOCKET_LINGER 2000u
 #define SOCKET_STALL  120000u
-/* How long a guest may take to open the channel of its own connection. */
-#define SOCKET_GUEST_OPENS 5000u
+/* How long a guest may take to open the channel of its own connection, with thousands before it. */
+#define SOCKET_GUEST_OPENS 30000u
 /* After this the guest is asked whether it has seen the offer: without a listener it says nothing.
  */
 #define SOCKET_ASK 200u

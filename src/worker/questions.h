@@ -1,6 +1,7 @@
 /*
  * questions.h - what a confined machine asks its broker (hvsocket/broker.h), and who is told of the
- * answer. So many questions may be open; a guest that asks more is refused.
+ * answer. As many may be open as a guest has channels; a guest that asks more is refused. Those
+ * that the broker has no time for wait here.
  */
 #ifndef PARTITA_WORKER_QUESTIONS_H
 #define PARTITA_WORKER_QUESTIONS_H
@@ -11,7 +12,7 @@
 #include "base/loop.h"
 #include "vsp/socket.h"
 
-#define QUESTIONS_MAX 256u
+#define QUESTIONS_MAX 2048u
 
 struct question {
 	bool from_guest; /* it connects from @endpoint; otherwise @uid wants to connect to it */
