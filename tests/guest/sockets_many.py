@@ -45,6 +45,7 @@ class Many(Guest):
         self.session.expect("^STEP serving", 120)
         self.marks = 0
         self.vm = json.loads(context.tool("list", "--json"))[0]["id"]
+        self.channels = self.inside("ls /sys/bus/vmbus/devices | wc -l")
 
     def sample(self, name):
         return str(self.build / "tests/sockets" / name)
@@ -62,6 +63,9 @@ class Many(Guest):
             if time.monotonic() > until:
                 raise Failure(f"descriptors and mappings: {self.holds()}, before: {before}")
             time.sleep(0.1)
+        # And the guest the numbers of their channels, of which there are 2047.
+        self.inside(f"until [ $(ls /sys/bus/vmbus/devices | wc -l) = {self.channels} ];"
+                    " do usleep 100000; done", DEADLINE)
 
 
 def to_the_guest(guest, count, size):
@@ -72,7 +76,7 @@ def to_the_guest(guest, count, size):
 
 
 def to_the_host(guest, count, size):
-    guest.context.tool("service", "register", f"vsock:{TO_HOST}", "--name", "echo")
+    guest.context.tool("service", "register", f"vsock:{TO_HOST}", "--name", "echo", "--replace")
     server = subprocess.Popen([guest.sample("echo_server"), service_of(TO_HOST), guest.vm],
                               stdout=subprocess.PIPE)
     try:
