@@ -78,6 +78,7 @@ static void check_unchanged(const char *text, size_t n)
 
 static void look(const struct vhdset *s)
 {
+	const struct vhdset_reference *reference;
 	const struct vhdset_snapshot *one;
 	char *image;
 
@@ -88,13 +89,23 @@ static void look(const struct vhdset *s)
 		assert(vhdset_image(s, &one->id, &image) == 0 && strcmp(image, one->image) == 0);
 		free(image);
 	}
+	for (unsigned i = 0; (reference = vhdset_reference_at(s, i)); i++) {
+		assert(reference->point && reference->point[0]);
+		assert(vhdset_reference(s, &reference->id) == reference);
+		assert(!vhdset_find(s, &reference->id));
+	}
 }
 
 static void check_same(const struct vhdset *a, const struct vhdset *b)
 {
+	const struct vhdset_reference *r, *t;
 	const struct vhdset_snapshot *x, *y;
 
 	assert(strcmp(vhdset_default(a), vhdset_default(b)) == 0);
+	for (unsigned i = 0; (r = vhdset_reference_at(a, i)); i++) {
+		t = vhdset_reference_at(b, i);
+		assert(t && guid_equal(&r->id, &t->id) && strcmp(r->point, t->point) == 0);
+	}
 	for (unsigned i = 0; (x = vhdset_at(a, i)); i++) {
 		y = vhdset_at(b, i);
 		assert(y && guid_equal(&x->id, &y->id) && x->writeable == y->writeable);
@@ -110,9 +121,12 @@ static void change(struct vhdset *s, unsigned what)
 
 	snprintf(beside, sizeof(beside), "%s/added %%\n image", folder);
 	if (what & REMOVE)
-		assert(vhdset_remove(s, &id) == (first ? 0 : -ENOENT));
+		assert(vhdset_remove(s, &id) == (first || vhdset_reference(s, &id) ? 0 : -ENOENT));
 	if (what & ADD)
 		vhdset_add(s, &id, what & 16, beside);
+	id.Data2++;
+	if (what & ADD)
+		vhdset_add_reference(s, &id, "a point %");
 	if (what & SET_IMAGES)
 		assert(vhdset_set_default(s, "/another/image.avhdx") == 0);
 }

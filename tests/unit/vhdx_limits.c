@@ -87,6 +87,48 @@ static int tear_down(void **state)
 	return 0;
 }
 
+/* ---- Room ------------------------------------------------------------------------------------ */
+
+static uint64_t room(struct fixture *f)
+{
+	struct disk_info info;
+
+	disk_info(f->disk, &info);
+	return info.file_used;
+}
+
+/* What is unmapped goes back to the file system; zeros where nothing is take nothing. */
+static void test_unmapped_and_zeros(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t *data = malloc(8 * MIB), *back = malloc(8 * MIB);
+	uint64_t empty, full;
+
+	memset(data, 1, 8 * MIB);
+	create(f, 64 * MIB);
+	open_disk(f, 0);
+	assert_int_equal(disk_flush(f->disk), 0);
+	empty = room(f);
+	assert_int_equal(disk_zero(f->disk, 0, 64 * MIB), 0);
+	assert_int_equal(disk_zero(f->disk, 32 * MIB + 512, 1024), 0);
+	assert_int_equal(disk_flush(f->disk), 0);
+	assert_true(room(f) < empty + MIB);
+	assert_int_equal(disk_write(f->disk, data, 8 * MIB, 4 * MIB), 0);
+	assert_int_equal(disk_flush(f->disk), 0);
+	full = room(f);
+	assert_true(full >= empty + 8 * MIB);
+	assert_int_equal(disk_unmap(f->disk, 5 * MIB, 6 * MIB), 0);
+	assert_int_equal(disk_flush(f->disk), 0);
+	assert_true(room(f) <= full - 6 * MIB);
+	assert_int_equal(disk_read(f->disk, back, 8 * MIB, 4 * MIB), 0);
+	memset(data + MIB, 0, 6 * MIB);
+	assert_memory_equal(back, data, 8 * MIB);
+	check(f);
+	assert_int_equal(disk_close(f->disk), 0);
+	free(data);
+	free(back);
+}
+
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
 /* KiB of this process's own memory that are there. */
@@ -264,6 +306,7 @@ static void test_full_file_system(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_unmapped_and_zeros, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_largest_disk, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_file_cannot_grow, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_full_file_system, set_up, tear_down),
