@@ -2,7 +2,8 @@
  * disk_mirror.c - partita disk mirror: copies a disk while it is in use; see partita-disk(1).
  *
  * The disk is attached in this process, which sees every write. Whoever ends that, by detaching or
- * with a signal, ends the mirror, and waits until the copy has its name.
+ * with a signal, ends the mirror, and waits until the copy has its name. To move a disk, the copy
+ * gets its name as soon as it is equal, and takes the disk's place under the device.
  */
 #include "cli/disk.h"
 
@@ -28,6 +29,8 @@ static const char help[] =
 	"  --fixed                 a fixed disk; VHD and VHDX are dynamic without this\n"
 	"  --block-size SIZE       as for 'partita disk create'\n"
 	"  --source-format FORMAT  vhdx, vhd or raw, instead of what SOURCE's contents say\n"
+	"  --move                  then go on with TARGET in the place of SOURCE, which is\n"
+	"                          not used any more after the line \"moved\"\n"
 	"  --file                  attach SOURCE as a file alone, no block device\n"
 	"  --overwrite             replace TARGET if it exists\n"
 	"  --help                  this help\n";
@@ -37,13 +40,15 @@ struct arguments {
 	const char *source, *path;
 	struct disk_create create;
 	enum disk_format source_format;
-	bool fixed, file;
+	bool fixed, file, move;
 
 	struct cli_service service; /* with the source */
 	char *partial;		    /* the target's name until the end */
 	struct disk *target;
 	struct disk_progress progress;
 	struct disk_mirror *mirror; /* NULL: it has ended */
+	struct disk_attach *attach;
+	bool failed; /* to move */
 	bool telling;
 	pthread_t teller; /* says when it is ready */
 };
@@ -54,6 +59,7 @@ static const struct cli_option options[] = {
 	CLI_VALUE("block-size", create.block_size, uint32_t, cli_parse_block_size),
 	CLI_VALUE("source-format", source_format, enum disk_format, cli_parse_format),
 	CLI_FLAG("file", file),
+	CLI_FLAG("move", move),
 	CLI_FLAG("overwrite", create.overwrite),
 	{0},
 };
@@ -67,6 +73,65 @@ static bool settle(struct arguments *m)
 	return true;
 }
 
+/* The mirror ends; the target gets its name when it is whole, or goes. */
+static int finish(struct arguments *m)
+{
+	int err = disk_mirror_stop(m->mirror), closed = disk_close(m->target);
+
+	m->mirror = NULL;
+	if (!err)
+		err = closed;
+	if (err)
+		disk_discard(m->partial);
+	else
+		err = disk_publish(m->partial, m->path, m->create.overwrite);
+	if (err)
+		log_error("%s: it was not made: %s", m->path,
+			err == -ECANCELED ? "the copy was not ready" : strerror(-err));
+	return err;
+}
+
+/* The target, under its name; NULL: said why. */
+static struct disk *finished_target(struct arguments *m)
+{
+	const struct disk_open_options open = {
+		.flags = DISK_OPEN_WRITE, .format = m->create.format};
+	struct disk_problem problem = {0};
+	struct disk *target = NULL;
+	int err = finish(m);
+
+	if (err)
+		return NULL;
+	err = disk_open(m->service.engine, m->path, &open, &target, &problem);
+	if (err)
+		log_error("%s", disk_problem_text(&problem, m->path, err));
+	return target;
+}
+
+/* Who uses the device waits while the target takes the source's place. */
+static void move(struct arguments *m)
+{
+	struct disk *source = m->service.disk, *target;
+	int err;
+
+	/* It was detached in this moment: then there is nothing to go on with. */
+	if (disk_attach_pause(m->attach))
+		return;
+	target = finished_target(m);
+	if (target)
+		m->service.disk = target;
+	err = disk_attach_resume(m->attach, m->service.disk);
+	if (!err && target)
+		err = disk_close(source);
+	if (err)
+		log_error("%s: %s", m->source, strerror(-err));
+	m->failed = err || !target;
+	if (m->failed)
+		return;
+	puts("moved");
+	fflush(stdout);
+}
+
 static void *tell(void *ctx)
 {
 	struct arguments *m = ctx;
@@ -75,6 +140,8 @@ static void *tell(void *ctx)
 	if (disk_mirror_wait(m->mirror) == DISK_MIRROR_READY) {
 		puts("ready");
 		fflush(stdout);
+		if (m->move)
+			move(m);
 	} else if (disk_mirror_state(m->mirror, &err) && err != -ECANCELED) {
 		log_error("%s: the copy failed: %s", m->path, strerror(-err));
 	}
@@ -120,26 +187,11 @@ static int begin(struct arguments *m)
 /* Nobody writes to the source any more. A copy that still runs comes too late. */
 static int end(struct arguments *m)
 {
-	int closed, err;
-
-	if (!m->mirror)
-		return 0;
 	m->progress.cancel = 1;
 	if (m->telling)
 		pthread_join(m->teller, NULL);
-	err = disk_mirror_stop(m->mirror);
-	m->mirror = NULL;
-	closed = disk_close(m->target);
-	if (!err)
-		err = closed;
-	if (err)
-		disk_discard(m->partial);
-	else
-		err = disk_publish(m->partial, m->path, m->create.overwrite);
-	if (err)
-		log_error("%s: it was not made: %s", m->path,
-			err == -ECANCELED ? "the copy was not ready" : strerror(-err));
-	return err;
+	m->telling = false;
+	return m->mirror ? finish(m) : 0;
 }
 
 /* Somebody had it detached, and waits for this. */
@@ -166,6 +218,7 @@ static int serve(struct arguments *m)
 	puts(device ? device : disk_attach_file(attach));
 	fflush(stdout);
 	s->problem = (struct disk_problem){0};
+	m->attach = attach;
 	m->telling = pthread_create(&m->teller, NULL, tell, m) == 0;
 	while (cli_service_wait(s, disk_attach_fd(attach))) {
 		err = disk_attach_end(attach, &s->problem);
@@ -186,7 +239,7 @@ static int mirror(struct arguments *m)
 		return CLI_FAILURE;
 	err = begin(m);
 	status = err ? cli_service_fail(&m->service, m->path, err) : serve(m);
-	if (end(m))
+	if (end(m) || m->failed)
 		status = CLI_FAILURE;
 	return cli_service_end(&m->service, m->source, status);
 }

@@ -91,6 +91,30 @@ def _(context):
     context.disk("compare", "source.vhdx", "target.vhdx")
 
 
+@test("mirror: a disk in use moves to another file")
+def _(context):
+    """The device stays; what is written to it goes on in the target."""
+    sources(context)
+    for target in ("target.vhdx", "target.raw"):
+        context.disk("convert", "source.vhdx", "moving.vhdx", "--overwrite")
+        with Mirror(context, "moving.vhdx", target, "--move", "--file") as mirror:
+            write(mirror.device, 5, 30)
+            mirror.ready()
+            context.check(mirror.line() == "moved", "it was not moved")
+            before = context.path("moving.vhdx").read_bytes()
+            write(mirror.device, 6, 30)
+            contents = open(mirror.device, "rb").read()
+            context.check([disk["image"] for disk in attached(context)]
+                          == [str(context.path(target))], str(attached(context)))
+            context.disk("detach", target)
+            mirror.wait()
+        context.check(context.path("moving.vhdx").read_bytes() == before, "SOURCE was written")
+        context.path("expected.raw").write_bytes(contents)
+        context.disk("compare", target, "expected.raw", "--same-size")
+        context.disk("check", target)
+        context.check(not attached(context), "still attached")
+
+
 @test("mirror: SIGKILL leaves nothing under the target's name")
 def _(context):
     sources(context)
