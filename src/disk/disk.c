@@ -112,8 +112,8 @@ static int open_file(struct disk_file *file, const char *path,
 }
 
 /* The image is open; its changes go on being tracked, or it is closed again and *@disk NULL. */
-static int begin_tracking(struct disk **disk, const struct disk_open_options *options,
-	struct disk_problem *problem)
+static int begin_tracking(
+	struct disk **disk, const struct disk_open_options *options, struct disk_problem *problem)
 {
 	struct disk *d = *disk;
 	int err = tracking_begin(d, options);
@@ -170,13 +170,29 @@ int disk_open(struct disk_engine *e, const char *path, const struct disk_open_op
 	return err;
 }
 
+/* As the format's close(); what was put off until now (DISK_OPEN_UNPUBLISHED) becomes durable. */
+static int close_file(struct disk *d)
+{
+	int fd, flushed = 0, closed;
+
+	if (!d->file.put_off)
+		return d->ops->close(d);
+	fd = fcntl(d->file.fd, F_DUPFD_CLOEXEC, 0);
+	closed = d->ops->close(d);
+	if (fd < 0 || fdatasync(fd) < 0)
+		flushed = -errno;
+	if (fd >= 0)
+		close(fd);
+	return closed ? closed : flushed;
+}
+
 static int close_image(struct disk *d)
 {
 	struct tracking *tracking = d->tracking;
 	int flushed = disk_flush(d), closed, err;
 
 	tracking_stop(tracking);
-	closed = d->ops->close(d);
+	closed = close_file(d);
 	err = flushed ? flushed : closed;
 	tracking_end(tracking, err);
 	return err;
@@ -235,7 +251,7 @@ static int complete(struct disk_create *c, const struct disk *parent)
 }
 
 static int fill(const char *path, int fd, const struct disk_create *create, struct disk *parent,
-	const struct disk_recorder *recorder, struct disk_problem *problem)
+	bool durable, const struct disk_recorder *recorder, struct disk_problem *problem)
 {
 	const struct disk_format_ops *ops = find_format(create->format);
 	struct disk_file file;
@@ -245,6 +261,8 @@ static int fill(const char *path, int fd, const struct disk_create *create, stru
 	if (err)
 		return err;
 	err = ops->create(&file, create, parent, problem);
+	if (!err && durable)
+		err = disk_file_flush(&file);
 	disk_file_close(&file);
 	return err;
 }
@@ -259,8 +277,9 @@ static int check_target(const char *path, bool overwrite)
 	return !overwrite ? -EEXIST : S_ISREG(st.st_mode) ? 0 : -EINVAL;
 }
 
-int disk_create_partial(struct disk_engine *e, const char *path, const struct disk_create *create,
-	const struct disk_recorder *recorder, struct disk_problem *problem, char **partial)
+static int create_partial(struct disk_engine *e, const char *path, const struct disk_create *create,
+	bool durable, const struct disk_recorder *recorder, struct disk_problem *problem,
+	char **partial)
 {
 	struct disk_open_options options = {.format = create->parent_format};
 	struct disk_create c = *create;
@@ -280,7 +299,7 @@ int disk_create_partial(struct disk_engine *e, const char *path, const struct di
 	if (fd < 0)
 		err = fd;
 	else
-		err = fill(path, fd, &c, parent, recorder, problem);
+		err = fill(path, fd, &c, parent, durable, recorder, problem);
 	if (err && fd >= 0)
 		unlink(*partial);
 	if (err)
@@ -289,11 +308,17 @@ int disk_create_partial(struct disk_engine *e, const char *path, const struct di
 	return err;
 }
 
+int disk_create_partial(struct disk_engine *e, const char *path, const struct disk_create *create,
+	const struct disk_recorder *recorder, struct disk_problem *problem, char **partial)
+{
+	return create_partial(e, path, create, false, recorder, problem, partial);
+}
+
 int disk_create(struct disk_engine *e, const char *path, const struct disk_create *create,
 	const struct disk_recorder *recorder, struct disk_problem *problem)
 {
 	char *partial;
-	int err = disk_create_partial(e, path, create, recorder, problem, &partial);
+	int err = create_partial(e, path, create, true, recorder, problem, &partial);
 
 	return err ? err : disk_publish(partial, path, create->overwrite);
 }

@@ -91,6 +91,8 @@ enum disk_open_flags {
 	DISK_OPEN_DIRECT = 1 << 3,	  /* past the host's page cache (O_DIRECT) */
 	DISK_OPEN_SHARED = 1 << 4,	  /* do not lock: whoever opens takes care of other users */
 	DISK_OPEN_DAMAGED = 1 << 5, /* for repair: go on where the format's tables can be read */
+	DISK_OPEN_UNPUBLISHED = 1 << 6, /* nobody needs the file before it is whole: only
+					   disk_close() makes anything durable */
 };
 
 struct disk_open_options {
@@ -201,6 +203,11 @@ enum disk_op {
 	DISK_FLUSH,
 	DISK_UNMAP, /* the range's contents are no longer needed: they read as zeros afterwards */
 	DISK_ZERO,  /* the range reads as zeros; its blocks stay where they are */
+	/*
+	 * What @from has in the same range, which must lie inside of both disks, is written here.
+	 * The kernel moves the data where it can, and begins to write it back.
+	 */
+	DISK_COPY,
 };
 
 /* Something to be run by a thread of the room; the room's own. */
@@ -218,6 +225,8 @@ struct disk_request {
 	uint64_t offset, length;
 	const struct iovec *iov; /* the caller's pages, together at least @length bytes */
 	unsigned n_iov;
+	struct disk *from; /* DISK_COPY */
+	bool skip_zeros;   /* DISK_COPY: zeros need not be written; the range reads as zeros */
 	void (*done)(struct disk_request *r); /* may submit, also @r again */
 	int result;			      /* 0 or a negative errno */
 
@@ -228,6 +237,7 @@ struct disk_request {
 	uint64_t reached; /* bytes that parts were made of */
 	unsigned parts;	 /* that are not done, and one while more may be made; the queue's thread */
 	unsigned ticket; /* gate.h */
+	unsigned from_ticket;
 	int aside;	 /* what an engine thread's part came to */
 };
 
@@ -265,6 +275,7 @@ int disk_writev(struct disk *d, const struct iovec *iov, unsigned n, uint64_t of
 int disk_flush(struct disk *d);
 int disk_unmap(struct disk *d, uint64_t offset, uint64_t length);
 int disk_zero(struct disk *d, uint64_t offset, uint64_t length);
+int disk_copy(struct disk *d, struct disk *from, uint64_t offset, uint64_t length);
 
 /* ---- Where the contents are ------------------------------------------------------------------ */
 

@@ -129,6 +129,7 @@ int disk_file_open_path(struct disk_file *f, const char *path,
 	if (fd < 0)
 		return fd;
 	err = disk_file_open(f, fd, path, writable, direct, options->recorder);
+	f->put_off = options->flags & DISK_OPEN_UNPUBLISHED;
 	if (err || (options->flags & DISK_OPEN_SHARED))
 		return err;
 	err = disk_file_lock(f);
@@ -456,9 +457,13 @@ static int sync_file(struct disk_file *f)
 
 int disk_file_flush(struct disk_file *f)
 {
-	uint64_t id = disk_file_began(f, DISK_EVENT_FLUSH, 0, 0, NULL);
-	int err = sync_file(f);
+	uint64_t id;
+	int err;
 
+	if (f->put_off)
+		return 0;
+	id = disk_file_began(f, DISK_EVENT_FLUSH, 0, 0, NULL);
+	err = sync_file(f);
 	disk_file_ended(f, id, DISK_EVENT_FLUSH, 0, 0, err);
 	return err;
 }

@@ -4,7 +4,8 @@
  * Everything that the room writes to an image goes through here, so that a recorder sees each
  * write, flush, zeroing and change of length in the order in which they begin and end: that is what
  * the power cut tests replay. Functions block, return 0 or a negative errno, and may be called from
- * any thread. Asynchronous reads and writes of data are the queue's (queue.h).
+ * any thread. Asynchronous reads and writes of data are the queue's (queue.h). file_copy.c has
+ * disk_file_copy() and disk_file_expect(), file.c the rest.
  */
 #ifndef PARTITA_DISK_FILE_H
 #define PARTITA_DISK_FILE_H
@@ -39,6 +40,7 @@ struct disk_file {
 	bool writable;
 	bool direct;	/* O_DIRECT: the functions below bounce what is not aligned */
 	uint32_t align; /* bytes, of offset, length and memory; 1 unless direct */
+	bool put_off;	/* flushes do nothing: DISK_OPEN_UNPUBLISHED */
 	char *path;
 	struct disk_file_sync *sync;
 	const struct disk_recorder *recorder; /* NULL: none */
@@ -78,6 +80,15 @@ int disk_file_move(
  * could not write, and takes it for written from then on.
  */
 int disk_file_flush(struct disk_file *f);
+/*
+ * disk_file_copy - @length bytes from @from, another file or another part of the same, are written
+ * to @to. The kernel copies them where it can, or lets both files share them; writing them back
+ * begins at once, for whoever copies much mostly wants it durable next.
+ */
+int disk_file_copy(struct disk_file *to, uint64_t to_offset, struct disk_file *from,
+	uint64_t from_offset, uint64_t length);
+/* disk_file_expect - the range will be read soon: the kernel may begin with it. */
+void disk_file_expect(struct disk_file *f, uint64_t offset, uint64_t length);
 /* disk_file_set_size - longer (with zeros) or shorter. */
 int disk_file_set_size(struct disk_file *f, uint64_t size);
 /*

@@ -68,8 +68,10 @@ struct disk_format_ops {
 		struct disk_problem *problem);
 	/* close - write the tables, mark the file clean, free. The core flushed before. */
 	int (*close)(struct disk *d);
-	/* create - fill a new empty file, durable on return. @parent: open, for a differencing
-	 * disk. */
+	/*
+	 * create - fill a new empty file, which is flushed afterwards. @parent: open, for a
+	 * differencing disk.
+	 */
 	int (*create)(struct disk_file *file, const struct disk_create *create, struct disk *parent,
 		struct disk_problem *problem);
 

@@ -49,7 +49,7 @@ static void read_b(struct pump_slot *s)
 {
 	const struct comparing *c = s->pump->ctx;
 
-	pump_submit(s, c->walk[B].disk, DISK_READ, half(s, B), s->length, s->offset, compare);
+	pump_read(s, c->walk[B].disk, half(s, B), compare);
 }
 
 /* A disk that holds nothing here needs no read. */
@@ -61,8 +61,7 @@ static void read_piece(struct pump_slot *s, const enum disk_where where[2])
 		if (where[which] != DISK_DATA)
 			memset(half(s, which), 0, s->length);
 	if (where[A] == DISK_DATA)
-		pump_submit(s, c->walk[A].disk, DISK_READ, half(s, A), s->length, s->offset,
-			where[B] == DISK_DATA ? read_b : compare);
+		pump_read(s, c->walk[A].disk, half(s, A), where[B] == DISK_DATA ? read_b : compare);
 	else
 		read_b(s);
 }
@@ -72,7 +71,7 @@ static void read_rest(struct pump_slot *s)
 	const struct comparing *c = s->pump->ctx;
 
 	memset(half(s, B), 0, s->length);
-	pump_submit(s, c->rest.disk, DISK_READ, half(s, A), s->length, s->offset, compare);
+	pump_read(s, c->rest.disk, half(s, A), compare);
 }
 
 static uint64_t piece_length(uint64_t at, uint64_t run)

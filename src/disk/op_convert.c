@@ -59,22 +59,35 @@ static int copy_metadata(struct disk *from, struct disk *to)
 	return err;
 }
 
+/* Can the kernel copy from the source's file? Not from one file system to another. */
+static bool kernel_copies(struct converting *c, const char *path)
+{
+	struct stat from, to;
+
+	return stat(disk_path(c->source), &from) == 0 && S_ISREG(from.st_mode) &&
+	       stat(path, &to) == 0 && from.st_dev == to.st_dev;
+}
+
 /*
- * Past the page cache, where the file system lets that: the target is written once, in large
- * pieces, and is to be durable; it would only push out what others use.
+ * Data that goes through our memory is written past the page cache, where the file system lets
+ * that: once, in large pieces, to be durable soon; it would only push out what others use.
  */
 static int open_target(struct converting *c, const char *path, struct disk **target)
 {
 	struct disk_open_options options = {
-		.flags = DISK_OPEN_WRITE | DISK_OPEN_DIRECT,
+		.flags = DISK_OPEN_WRITE | DISK_OPEN_UNPUBLISHED,
 		.format = c->target.format,
 	};
 	struct disk_problem unused = {0};
-	int err = disk_open(c->engine, path, &options, target, &unused);
+	int err;
 
-	if (err != -EINVAL)
-		return err;
-	options.flags = DISK_OPEN_WRITE;
+	if (!kernel_copies(c, path)) {
+		options.flags |= DISK_OPEN_DIRECT;
+		err = disk_open(c->engine, path, &options, target, &unused);
+		if (err != -EINVAL)
+			return err;
+		options.flags &= ~DISK_OPEN_DIRECT;
+	}
 	return disk_open(c->engine, path, &options, target, c->problem);
 }
 

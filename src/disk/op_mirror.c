@@ -141,6 +141,8 @@ static int repeat(struct disk *target, const struct disk_request *r)
 		return disk_zero(target, r->offset, r->length);
 	case DISK_UNMAP:
 		return disk_unmap(target, r->offset, r->length);
+	case DISK_COPY:
+		return disk_copy(target, r->from, r->offset, r->length);
 	default:
 		return 0;
 	}

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "disk/operations.h"
 
@@ -27,28 +26,22 @@ static void start_slot(struct pump_slot *s)
 
 int pump_run(struct disk_engine *e, struct pump *p)
 {
-	struct pump_slot *slots;
-	uint8_t *arena = MAP_FAILED;
 	unsigned n = p->n ? p->n : DISK_PARALLEL_DEFAULT;
+	struct pump_slot *slots = calloc(n, sizeof(*slots));
+	uint8_t *arena = p->buffer ? aligned_alloc(4096, n * p->buffer) : NULL;
 
-	slots = calloc(n, sizeof(*slots));
 	p->queue = disk_queue_create(e, n);
-	if (slots && p->queue)
-		arena = mmap(NULL, n * p->buffer, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (arena == MAP_FAILED) {
+	if (!slots || !p->queue || (p->buffer && !arena))
 		p->err = -ENOMEM;
-	} else {
-		for (unsigned i = 0; i < n; i++) {
-			slots[i].pump = p;
-			slots[i].buffer = arena + i * p->buffer;
-			start_slot(&slots[i]);
-		}
-		while (p->busy)
-			disk_queue_run(p->queue, true);
-		munmap(arena, n * p->buffer);
+	for (unsigned i = 0; i < n && !p->err; i++) {
+		slots[i].pump = p;
+		slots[i].buffer = p->buffer ? arena + i * p->buffer : NULL;
+		start_slot(&slots[i]);
 	}
+	while (p->busy)
+		disk_queue_run(p->queue, true);
 	disk_queue_destroy(p->queue);
+	free(arena);
 	free(slots);
 	return p->err;
 }
@@ -63,20 +56,23 @@ static void done(struct disk_request *r)
 		s->answered(s);
 }
 
-void pump_submit(struct pump_slot *s, struct disk *d, enum disk_op op, void *data, uint64_t length,
-	uint64_t offset, void (*answered)(struct pump_slot *s))
+void pump_submit(struct pump_slot *s, struct disk *d, struct disk_request what,
+	void (*answered)(struct pump_slot *s))
 {
 	s->answered = answered;
-	s->iov = (struct iovec){data, length};
-	s->request = (struct disk_request){
-		.op = op,
-		.offset = offset,
-		.length = length,
-		.iov = data ? &s->iov : NULL,
-		.n_iov = data ? 1 : 0,
-		.done = done,
-	};
+	s->request = what;
+	s->request.offset = s->offset;
+	s->request.length = s->length;
+	s->request.done = done;
 	disk_submit(s->pump->queue, d, &s->request);
+}
+
+void pump_read(
+	struct pump_slot *s, struct disk *d, void *data, void (*answered)(struct pump_slot *s))
+{
+	s->iov = (struct iovec){data, s->length};
+	pump_submit(
+		s, d, (struct disk_request){.op = DISK_READ, .iov = &s->iov, .n_iov = 1}, answered);
 }
 
 void pump_next(struct pump_slot *s, int err)

@@ -11,7 +11,7 @@
 
 #include "disk/disk.h"
 
-/* The largest piece, and the size of its requests, in bytes. */
+/* The largest piece that is read into memory, and the size of its requests, in bytes. */
 #define PUMP_PIECE (1u << 20)
 
 struct pump;
@@ -22,14 +22,13 @@ struct pump_slot {
 	void (*answered)(struct pump_slot *s);
 	struct pump *pump;
 	uint8_t *buffer;	 /* pump.buffer bytes, page aligned */
-	uint64_t offset, length; /* the piece; start()'s own, as the next */
-	uint64_t at;
+	uint64_t offset, length; /* the piece; start()'s own */
 };
 
 struct pump {
 	void *ctx;
 	unsigned n;	 /* slots; 0: the default number */
-	uint64_t buffer; /* bytes for each slot */
+	uint64_t buffer; /* bytes for each slot, 0: none */
 	/* start - 1: a request of a new piece is submitted; 0: there is no more; or an error. */
 	int (*start)(struct pump_slot *s);
 	struct disk_progress *progress; /* may be NULL */
@@ -41,9 +40,12 @@ struct pump {
 
 /* pump_run - all of the work. 0 or the first error. */
 int pump_run(struct disk_engine *e, struct pump *p);
-/* pump_submit - one request of a slot; @data: in the slot's buffer, or NULL. */
-void pump_submit(struct pump_slot *s, struct disk *d, enum disk_op op, void *data, uint64_t length,
-	uint64_t offset, void (*answered)(struct pump_slot *s));
+/* pump_submit - the slot's piece on @d: @what is the operation, and what it needs beside that. */
+void pump_submit(struct pump_slot *s, struct disk *d, struct disk_request what,
+	void (*answered)(struct pump_slot *s));
+/* pump_read - the slot's piece of @d into @data, which is in the slot's buffer. */
+void pump_read(
+	struct pump_slot *s, struct disk *d, void *data, void (*answered)(struct pump_slot *s));
 /* pump_next - the slot's piece is done, or failed of @err; look for another. */
 void pump_next(struct pump_slot *s, int err);
 /* pump_advance - so many bytes of the disk need no further look. */

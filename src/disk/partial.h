@@ -10,8 +10,8 @@
 /* disk_partial_name - a name of its own beside @path. NULL with errno set. */
 char *disk_partial_name(const char *path);
 /*
- * disk_create_partial - as disk_create(), but the whole and durable file is left under the name
- * *@partial.
+ * disk_create_partial - as disk_create(), but the file is left under the name *@partial, whole, but
+ * durable only when it was flushed.
  */
 int disk_create_partial(struct disk_engine *e, const char *path, const struct disk_create *create,
 	const struct disk_recorder *recorder, struct disk_problem *problem, char **partial);

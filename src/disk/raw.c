@@ -50,17 +50,14 @@ static int raw_close(struct disk *d)
 static int raw_create(struct disk_file *file, const struct disk_create *create, struct disk *parent,
 	struct disk_problem *problem)
 {
-	int err;
-
 	if (create->kind != DISK_FIXED)
 		return disk_problem_note(problem, file, -EINVAL, ERROR_NOT_SUPPORTED,
 			"a raw image can only be fixed; choose VHD or VHDX");
 	if (!create->size || create->size % SECTOR)
 		return disk_problem_note(problem, file, -EINVAL, ERROR_VHD_INVALID_SIZE,
 			"the size must be a multiple of %u bytes", SECTOR);
-	err = create->preallocated ? disk_file_allocate(file, 0, create->size)
-				   : disk_file_set_size(file, create->size);
-	return err ? err : disk_file_flush(file);
+	return create->preallocated ? disk_file_allocate(file, 0, create->size)
+				    : disk_file_set_size(file, create->size);
 }
 
 static int raw_map(

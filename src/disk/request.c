@@ -36,10 +36,11 @@ static void do_whole(struct disk_work *w)
 {
 	struct disk_request *r = request_of(w);
 	unsigned stripe = disk_stripe();
+	struct disk_gate *shut;
 
 	/* Not in yet: it was held back while the disk was frozen, or see send_whole(). */
-	while (!r->ticket && !disk_request_admit(r, stripe))
-		if (disk_gate_hold(&r->disk->gate, w))
+	while (!r->ticket && (shut = disk_request_admit(r, stripe)))
+		if (disk_gate_hold(shut, w))
 			return;
 	r->aside = disk_request_perform(r, stripe);
 	w->run = back_whole;
@@ -76,14 +77,15 @@ static void send_aside(
 /* Nothing of it has begun. */
 static void send_whole(struct disk_request *r)
 {
-	if (r->op == DISK_WRITE && r->fua) {
+	const bool flushes = r->op == DISK_WRITE && r->fua;
+	const bool waits = flushes || r->op == DISK_ZERO || r->op == DISK_UNMAP;
+
+	if (flushes) {
 		/* It will also flush: it must not wait for its turn inside. */
 		disk_gate_leave(&r->disk->gate, r->ticket);
 		r->ticket = 0;
 	}
-	send_aside(r, do_whole,
-		r->op == DISK_READ || (r->op == DISK_WRITE && !r->fua) ? DISK_WORK_GOES_ON
-								       : DISK_WORK_WAITS);
+	send_aside(r, do_whole, waits ? DISK_WORK_WAITS : DISK_WORK_GOES_ON);
 }
 
 /* ---- Flushing -------------------------------------------------------------------------------- */
@@ -233,6 +235,7 @@ void disk_request_resume(struct disk_request *r)
 void disk_submit(struct disk_queue *q, struct disk *d, struct disk_request *r)
 {
 	int err = disk_request_check(d, r);
+	struct disk_gate *shut;
 
 	r->disk = d;
 	r->queue = q;
@@ -246,8 +249,8 @@ void disk_submit(struct disk_queue *q, struct disk *d, struct disk_request *r)
 		return;
 	}
 	r->work.run = do_whole;
-	while (!disk_request_admit(r, q->stripe))
-		if (disk_gate_hold(&d->gate, &r->work)) {
+	while ((shut = disk_request_admit(r, q->stripe)))
+		if (disk_gate_hold(shut, &r->work)) {
 			q->aside++;
 			return;
 		}

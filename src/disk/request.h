@@ -27,10 +27,17 @@ void disk_step_end(struct disk_step *s);
 int disk_request_check(struct disk *d, const struct disk_request *r);
 /* disk_request_empty - is there nothing to do? */
 bool disk_request_empty(const struct disk *d, const struct disk_request *r);
-/* disk_request_admit - let @r in, as its operation needs it (r->ticket). False: frozen. */
-bool disk_request_admit(struct disk_request *r, unsigned stripe);
+/*
+ * disk_request_admit - let @r in, as its operation needs it, wherever it has not been let in yet.
+ * Returns the gate of a disk that is frozen, or NULL.
+ */
+struct disk_gate *disk_request_admit(struct disk_request *r, unsigned stripe);
 /* disk_request_move - move what is behind r->reached, in this thread. */
 int disk_request_move(struct disk_request *r, unsigned stripe);
+/* disk_request_copy - copy what is behind r->reached, in this thread (copy.c). */
+int disk_request_copy(struct disk_request *r, unsigned stripe);
+/* disk_request_write_zeros - write them as data; the caller is inside. */
+int disk_request_write_zeros(struct disk *d, uint64_t offset, uint64_t length, unsigned stripe);
 /* disk_request_perform - do all of @r, which is let in, in this thread, and let it out. */
 int disk_request_perform(struct disk_request *r, unsigned stripe);
 /* disk_request_flush - flush @d in this thread; the caller is outside. */

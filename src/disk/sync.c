@@ -72,6 +72,10 @@ int disk_request_check(struct disk *d, const struct disk_request *r)
 		return -EINVAL;
 	if (r->offset > size || r->length > size - r->offset)
 		return -ENOSPC;
+	if (r->op == DISK_COPY) {
+		size = disk_size(r->from);
+		return r->offset > size || r->length > size - r->offset ? -ENOSPC : 0;
+	}
 	if (r->op != DISK_READ && r->op != DISK_WRITE)
 		return 0;
 	for (unsigned i = 0; i < r->n_iov && held < r->length; i++)
@@ -84,13 +88,25 @@ bool disk_request_empty(const struct disk *d, const struct disk_request *r)
 	return r->op == DISK_FLUSH ? !d->file.writable : !r->length;
 }
 
-bool disk_request_admit(struct disk_request *r, unsigned stripe)
+struct disk_gate *disk_request_admit(struct disk_request *r, unsigned stripe)
 {
 	struct disk_gate *g = &r->disk->gate;
+	const bool copies = r->op == DISK_COPY;
 
-	r->ticket = r->op == DISK_READ || r->op == DISK_WRITE ? disk_gate_enter(g, stripe, false)
-							      : disk_gate_stay(g, stripe, false);
-	return r->ticket;
+	/* The source first, since it may be a child of the target: a child is frozen first. */
+	if (copies) {
+		r->from_ticket = disk_gate_enter(&r->from->gate, stripe, false);
+		if (!r->from_ticket)
+			return &r->from->gate;
+	}
+	r->ticket = copies || r->op == DISK_READ || r->op == DISK_WRITE
+			    ? disk_gate_enter(g, stripe, false)
+			    : disk_gate_stay(g, stripe, false);
+	if (r->ticket)
+		return NULL;
+	if (copies)
+		disk_gate_leave(&r->from->gate, r->from_ticket);
+	return g;
 }
 
 static int read_next(struct disk_request *r, struct disk_iov at, unsigned stripe, uint64_t *moved)
@@ -162,6 +178,15 @@ static int write_zeros(
 	return err ? err : settled;
 }
 
+int disk_request_write_zeros(struct disk *d, uint64_t offset, uint64_t length, unsigned stripe)
+{
+	int err = 0;
+
+	for (uint64_t done = 0; length && !err; offset += done, length -= done)
+		err = write_zeros(d, offset, length, stripe, &done);
+	return err;
+}
+
 static int zero(struct disk_request *r, unsigned stripe)
 {
 	struct disk *d = r->disk;
@@ -200,6 +225,8 @@ static int change(struct disk_request *r, unsigned stripe)
 	disk_ticket inside = r->ticket;
 	int err;
 
+	if (r->op == DISK_COPY)
+		return disk_request_copy(r, stripe);
 	if (r->op != DISK_WRITE)
 		return zero(r, stripe);
 	err = disk_request_move(r, stripe);
@@ -236,6 +263,8 @@ int disk_request_perform(struct disk_request *r, unsigned stripe)
 					: watched_change(r, stripe);
 
 	disk_gate_leave(&r->disk->gate, r->ticket);
+	if (r->op == DISK_COPY)
+		disk_gate_leave(&r->from->gate, r->from_ticket);
 	return err;
 }
 
@@ -245,12 +274,13 @@ static int now(struct disk *d, struct disk_request *r)
 {
 	unsigned stripe = disk_stripe();
 	int err = disk_request_check(d, r);
+	struct disk_gate *shut;
 
 	if (err || disk_request_empty(d, r))
 		return err;
 	r->disk = d;
-	while (!disk_request_admit(r, stripe))
-		disk_gate_wait(&d->gate);
+	while ((shut = disk_request_admit(r, stripe)))
+		disk_gate_wait(shut);
 	return disk_request_perform(r, stripe);
 }
 
@@ -310,6 +340,13 @@ int disk_unmap(struct disk *d, uint64_t offset, uint64_t length)
 int disk_zero(struct disk *d, uint64_t offset, uint64_t length)
 {
 	struct disk_request r = {.op = DISK_ZERO, .offset = offset, .length = length};
+
+	return now(d, &r);
+}
+
+int disk_copy(struct disk *d, struct disk *from, uint64_t offset, uint64_t length)
+{
+	struct disk_request r = {.op = DISK_COPY, .from = from, .offset = offset, .length = length};
 
 	return now(d, &r);
 }

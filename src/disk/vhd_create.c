@@ -127,5 +127,5 @@ int vhd_create(struct disk_file *file, const struct disk_create *create, struct 
 		err = create_fixed(file, &c);
 	else
 		err = create_blocks(file, &c, parent, c.size, block_size);
-	return err ? err : disk_file_flush(file);
+	return err;
 }

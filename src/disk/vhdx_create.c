@@ -271,5 +271,5 @@ int vhdx_create(struct disk_file *file, const struct disk_create *create, struct
 		r = write_metadata(&p);
 	if (!r && create->kind == DISK_FIXED)
 		r = write_blocks(&p);
-	return r ? r : disk_file_flush(file);
+	return r;
 }

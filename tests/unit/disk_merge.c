@@ -320,12 +320,12 @@ static void test_interrupted_at_once_vhdx(void **state)
 
 static void test_interrupted_later_vhd(void **state)
 {
-	interrupted(*state, DISK_FORMAT_VHD, 20);
+	interrupted(*state, DISK_FORMAT_VHD, 10);
 }
 
 static void test_interrupted_later_vhdx(void **state)
 {
-	interrupted(*state, DISK_FORMAT_VHDX, 20);
+	interrupted(*state, DISK_FORMAT_VHDX, 10);
 }
 
 /* Another child of the same parent is told that the parent is not what it was. */
