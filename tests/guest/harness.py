@@ -24,8 +24,9 @@ HERE = Path(__file__).resolve().parent
 TAIL_LINES = 30
 
 # What the test guests' root has beside Debian's essential packages.
-ROOT_PACKAGES = ("e2fsprogs", "fio", "hyperv-daemons", "kexec-tools", "lsscsi", "mount", "ncat",
-                 "sg3-utils", "socat", "util-linux", "xfsprogs")
+ROOT_PACKAGES = ("dbus", "e2fsprogs", "fio", "hyperv-daemons", "kexec-tools", "libpam-systemd",
+                 "lsscsi", "mount", "ncat", "sg3-utils", "socat", "systemd", "util-linux",
+                 "xfsprogs")
 
 
 def tail(text):

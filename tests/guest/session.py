@@ -11,8 +11,25 @@ from storage import DISK, start_root
 
 PASSWORD = "open sesame"
 
-# The agent comes on a disk. Passwords are hashed with few rounds: the processor is a program. "gone"
-# has expired.
+# Passwords are hashed with few rounds: the processor is a program. The account "gone" has expired, "stale"
+# has a password that must be changed.
+USERS = """
+hash='%s'
+echo "tester:x:1000:1000::/home/tester:/bin/bash" >>/etc/passwd
+echo "tester:x:1000:" >>/etc/group
+echo "helpers:x:1001:tester" >>/etc/group
+echo "gone:x:1002:1002::/home:/bin/bash" >>/etc/passwd
+echo "stale:x:1003:1002::/home:/bin/bash" >>/etc/passwd
+echo "tester:$hash:19000:0:99999:7:::" >>/etc/shadow
+echo "gone:$hash:19000:0:99999:7::1:" >>/etc/shadow
+echo "stale:$hash:0:0:99999:7:::" >>/etc/shadow
+sed -i "s,^root:[^:]*:,root:$hash:," /etc/shadow
+mkdir -p /home/tester
+chown 1000:1000 /home/tester
+echo 'PS1="ready> "' >/home/tester/.bash_profile
+"""
+
+# The agent comes on a disk.
 JOB = DISK + """
 mkdir -p /dev/pts
 mount -t devpts devpts /dev/pts
@@ -20,17 +37,7 @@ payload=$(disk 1)
 mount -o ro $payload /mnt
 cp -rn /mnt/. /
 umount /mnt
-hash='%s'
-echo "tester:x:1000:1000::/home/tester:/bin/bash" >>/etc/passwd
-echo "tester:x:1000:" >>/etc/group
-echo "helpers:x:1001:tester" >>/etc/group
-echo "gone:x:1002:1002::/home:/bin/bash" >>/etc/passwd
-echo "tester:$hash:19000:0:99999:7:::" >>/etc/shadow
-echo "gone:$hash:19000:0:99999:7::1:" >>/etc/shadow
-sed -i "s,^root:[^:]*:,root:$hash:," /etc/shadow
-mkdir -p /home/tester
-chown 1000:1000 /home/tester
-echo 'PS1="ready> "' >/home/tester/.bash_profile
+%s
 partita-agent --stderr &
 echo $! >/run/agent.pid
 wait
@@ -49,24 +56,30 @@ def payload(context):
     return disk
 
 
+def users():
+    """Shell commands that make the users of the tests."""
+    salted = subprocess.run(["openssl", "passwd", "-6", "-salt", "rounds=1000$salt", PASSWORD],
+                            stdout=subprocess.PIPE, text=True, check=True)
+    return USERS % salted.stdout.strip()
+
+
 class Guest:
-    """A guest whose agent serves."""
+    """A guest whose agent serves; @session is its machine."""
 
-    def __init__(self, context):
+    def __init__(self, context, session):
         self.context = context
-        salted = subprocess.run(["openssl", "passwd", "-6", "-salt", "rounds=1000$salt", PASSWORD],
-                                stdout=subprocess.PIPE, text=True, check=True)
-        job = JOB % salted.stdout.strip()
-        self.session = start_root(context, job, "--disk", f"{payload(context)},ro",
-                                  modules=("hv_sock",))
+        self.session = session
         self.name = context.folder.name
-        self.session.expect("serving direct sessions", 180)
 
-    def command(self, verb, *arguments, password=PASSWORD, user="tester"):
-        file = self.context.folder / "password"
-        file.write_text(password + "\n")
-        return list(map(str, [self.context.partita, verb, "--user", user, "--password-file", file,
-                              "--host-key", self.context.folder / "host.key", *arguments]))
+    def command(self, verb, *arguments, password=PASSWORD, user="tester", key="host.key"):
+        """A command of partita; without a password it asks at the terminal."""
+        words = [self.context.partita, verb, "--user", user, "--host-key",
+                 self.context.folder / key]
+        if password is not None:
+            file = self.context.folder / "password"
+            file.write_text(password + "\n")
+            words += ["--password-file", file]
+        return list(map(str, words + list(arguments)))
 
     def run(self, verb, *arguments, status=0, data=b"", **login):
         done = subprocess.run(self.command(verb, *arguments, **login), input=data,
@@ -210,7 +223,10 @@ def check_no_agent(guest):
 
 @test("session: exec, copy, and enter with vi and top, by the guest's PAM")
 def session(context):
-    guest = Guest(context)
+    machine = start_root(context, JOB % users(), "--disk", f"{payload(context)},ro",
+                         modules=("hv_sock",))
+    machine.expect("serving direct sessions", 180)
+    guest = Guest(context, machine)
     check_login(guest)
     check_exec(guest)
     check_copy(guest)
