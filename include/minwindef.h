@@ -10,6 +10,7 @@
 #ifndef PARTITA_MINWINDEF_H
 #define PARTITA_MINWINDEF_H
 
+#include <sal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,8 +31,10 @@
 #ifndef CONST
 #define CONST const
 #endif
-#define DECLSPEC_ALIGN(n) __attribute__((aligned(n)))
-#define ANYSIZE_ARRAY	  1
+#define UNREFERENCED_PARAMETER(p) ((void)(p))
+#define FIELD_OFFSET(type, field) ((LONG)offsetof(type, field))
+#define DECLSPEC_ALIGN(n)	  __attribute__((aligned(n)))
+#define ANYSIZE_ARRAY		  1
 
 #ifndef FALSE
 #define FALSE 0
@@ -57,13 +60,18 @@ typedef const void *LPCVOID;
 typedef PVOID PSECURITY_DESCRIPTOR;
 typedef LONG HRESULT, NTSTATUS;
 
-/* UTF-16 code units: string constants are written u"...". */
-#ifdef __cplusplus
+/*
+ * UTF-16 code units: string constants are written u"...", or L"..." by a program that is compiled
+ * with -fshort-wchar (which the C library's own functions for wide strings do not know).
+ */
+#if __SIZEOF_WCHAR_T__ == 2
+typedef wchar_t WCHAR;
+#elif defined(__cplusplus)
 typedef char16_t WCHAR;
 #else
 typedef uint_least16_t WCHAR;
 #endif
-typedef WCHAR *PWSTR, *LPWSTR;
+typedef WCHAR *PWSTR, *LPWSTR, *PWCHAR;
 typedef const WCHAR *PCWSTR, *LPCWSTR;
 
 typedef struct _LUID {

@@ -5,7 +5,8 @@
  * The functions are in libvirtdisk. A HANDLE is one of two things:
  * - an event: an eventfd(2) descriptor (PARTITA_HANDLE_FROM_FD). An eventfd of the program's own
  *   serves as an event that is reset by hand;
- * - a virtual disk, from OpenVirtualDisk or CreateVirtualDisk. It cannot be waited for.
+ * - a virtual disk, from OpenVirtualDisk or CreateVirtualDisk. It cannot be waited for; an event in
+ *   an OVERLAPPED can.
  * A handle that was closed must not be used again: as with a freed pointer, this is not detected.
  *
  * Functions that answer BOOL or a HANDLE leave the reason of a failure in GetLastError().
@@ -91,10 +92,33 @@ DWORD WINAPI WaitForSingleObject(HANDLE Event, DWORD Milliseconds);
 DWORD WINAPI WaitForMultipleObjects(
 	DWORD Count, const HANDLE *Events, BOOL WaitAll, DWORD Milliseconds);
 
+VOID WINAPI Sleep(DWORD Milliseconds);
+
 /*
- * GetOverlappedResult - the result of an operation that was started on the virtual disk @File with
- * @Overlapped. @Wait: wait for its end; otherwise ERROR_IO_INCOMPLETE while it runs. An operation
- * that failed fails this call, with its own error code.
+ * ReadFile, WriteFile - start to move @Bytes bytes between the virtual disk's contents, at the offset
+ * in @Overlapped, and @Buffer. The disk was attached through this handle, with
+ * ATTACH_VIRTUAL_DISK_FLAG_NO_LOCAL_HOST. Both return FALSE with ERROR_IO_PENDING: the result is
+ * asked of the OVERLAPPED, and until then @Buffer belongs to the disk. Any number may be under way at
+ * once, in any order. Offset and length are multiples of the logical sector; what would go on
+ * past the end of the disk is cut off there.
+ *
+ * ERROR_INVALID_HANDLE: no virtual disk. ERROR_INVALID_PARAMETER: no @Overlapped, no @Buffer or nothing
+ * to move; or, as the result, no whole sectors. ERROR_ACCESS_DENIED: the handle was opened without
+ * VIRTUAL_DISK_ACCESS_ATTACH_RO (to write: ATTACH_RW). ERROR_VHD_INVALID_STATE: not so attached;
+ * ERROR_WRITE_PROTECT: for reading only. Result ERROR_HANDLE_EOF: past the end.
+ */
+BOOL WINAPI ReadFile(
+	HANDLE File, LPVOID Buffer, DWORD Bytes, DWORD *BytesRead, LPOVERLAPPED Overlapped);
+BOOL WINAPI WriteFile(
+	HANDLE File, LPCVOID Buffer, DWORD Bytes, DWORD *BytesWritten, LPOVERLAPPED Overlapped);
+/* FlushFileBuffers - what was written to the virtual disk before, and has ended, becomes durable.
+ */
+BOOL WINAPI FlushFileBuffers(HANDLE File);
+
+/*
+ * GetOverlappedResult - the result of what was started on the virtual disk @File with @Overlapped.
+ * @Wait: wait for its end; otherwise ERROR_IO_INCOMPLETE while it runs. What failed fails this
+ * call, with its own error code. An OVERLAPPED that nothing was started with tells what is in it.
  */
 BOOL WINAPI GetOverlappedResult(
 	HANDLE File, LPOVERLAPPED Overlapped, DWORD *BytesTransferred, BOOL Wait);

@@ -33,6 +33,7 @@
 #define ERROR_INVALID_HANDLE	      6u
 #define ERROR_NOT_ENOUGH_MEMORY	      8u
 #define ERROR_INVALID_DATA	      13u
+#define ERROR_OUTOFMEMORY	      14u
 #define ERROR_WRITE_PROTECT	      19u
 #define ERROR_NOT_READY		      21u
 #define ERROR_CRC		      23u
@@ -40,6 +41,7 @@
 #define ERROR_READ_FAULT	      30u
 #define ERROR_GEN_FAILURE	      31u
 #define ERROR_SHARING_VIOLATION	      32u
+#define ERROR_HANDLE_EOF	      38u
 #define ERROR_NOT_SUPPORTED	      50u
 #define ERROR_DEV_NOT_EXIST	      55u
 #define ERROR_FILE_EXISTS	      80u

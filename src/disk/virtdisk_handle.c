@@ -69,6 +69,7 @@ DWORD vdisk_destroy(struct vdisk *v)
 	DWORD err = ERROR_SUCCESS, closing;
 
 	vdisk_end_operations(v);
+	vdisk_end_io(v);
 	if (v->attach) {
 		err = vdisk_detach(v);
 		disk_attach_free(v->attach);

@@ -30,6 +30,7 @@ struct disk_mirror;
 struct scsi_unit;
 struct vhdset;
 struct vdisk;
+struct vdisk_io;
 
 /* How the disk was opened, so that it can be opened again after its chain has changed. */
 struct vdisk_how {
@@ -76,6 +77,7 @@ struct vdisk {
 	struct vdisk_operation *operations;
 	bool busy;		    /* one of them runs, or the disk is being replaced */
 	struct scsi_unit *scsi;	    /* over disk, from the first command on */
+	struct vdisk_io *io;	    /* virtdisk_io.c; from the first ReadFile on */
 	struct disk_mirror *mirror; /* while a mirror or fork runs */
 	enum { VDISK_MIRROR_GOES_ON, VDISK_MIRROR_BREAK, VDISK_MIRROR_FORK } mirror_end;
 	DWORD mirror_result; /* of the end that was asked for */
@@ -128,13 +130,20 @@ DWORD vdisk_reopen(struct vdisk *v, unsigned flags);
 DWORD vdisk_start(struct vdisk *v, OVERLAPPED *overlapped, DWORD (*run)(struct vdisk_operation *o),
 	void *arguments);
 
-/* vdisk_result - ERROR_IO_PENDING: it runs, and @wait was not set; ERROR_INVALID_PARAMETER: none.
- */
+/* vdisk_begin, vdisk_complete - what the caller sees of a start and, under v->lock, of an end. */
+void vdisk_begin(OVERLAPPED *overlapped, HANDLE event);
+void vdisk_complete(OVERLAPPED *overlapped, HANDLE event, DWORD code, uint64_t bytes);
+/* vdisk_result - how what was started with @overlapped ended; ERROR_IO_PENDING: not yet, and @wait
+ * was not set. */
 DWORD vdisk_result(struct vdisk *v, const OVERLAPPED *overlapped, bool wait);
 /* vdisk_cancel - the operation with @overlapped, NULL: any. False: none runs. */
 bool vdisk_cancel(struct vdisk *v, const OVERLAPPED *overlapped);
 /* vdisk_end_operations - cancel what runs, wait for it, forget all. */
 void vdisk_end_operations(struct vdisk *v);
+
+/* vdisk_end_io (virtdisk_io.c) - wait for what ReadFile and WriteFile started, and end their
+ * thread. */
+void vdisk_end_io(struct vdisk *v);
 
 /* vdisk_path - UTF-16 to UTF-8; the caller frees. NULL: @path is NULL or empty, or no memory. */
 char *vdisk_path(PCWSTR path);

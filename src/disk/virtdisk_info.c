@@ -207,6 +207,9 @@ static DWORD answer(struct vdisk *v, struct answer *a)
 	case GET_VIRTUAL_DISK_INFO_SIZE:
 		return answer_size(v, a);
 	case GET_VIRTUAL_DISK_INFO_IDENTIFIER:
+		/* What a child's PARENT_IDENTIFIER is compared with: of a VHDX, that of its data. */
+		disk_info(v->disk, &i);
+		return answer_guid(a, &i.data_id);
 	case GET_VIRTUAL_DISK_INFO_VIRTUAL_DISK_ID:
 		disk_info(v->disk, &i);
 		return answer_guid(a, &i.id);
@@ -380,7 +383,7 @@ DWORD WINAPI EnumerateVirtualDiskMetadata(
 	vdisk_leave(v);
 	if (errn && errn != -ERANGE)
 		return disk_problem_win32(NULL, errn);
-	err = n > *NumberOfItems ? ERROR_INSUFFICIENT_BUFFER : ERROR_SUCCESS;
+	err = n > *NumberOfItems ? ERROR_MORE_DATA : ERROR_SUCCESS;
 	*NumberOfItems = n;
 	return err;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/guid.h"
+#include "disk/attach.h"
 #include "disk/vhdset.h"
 #include "disk/virtdisk_handle.h"
 
@@ -79,19 +80,31 @@ static unsigned open_flags(const struct request *r)
 	return flags;
 }
 
+static bool is_attached(const char *path)
+{
+	struct disk_attached *found;
+	bool attached = disk_attached_find(path, &found) == 0;
+
+	if (attached)
+		disk_attached_free(found, 1);
+	return attached;
+}
+
 /*
  * Information and detaching are allowed while somebody else has the image locked, as an attached
- * disk's server has; what is then read is what the file says at this moment.
+ * disk's server has; what is then read is what the file says at this moment. Of an attached disk a
+ * handle that would do more does that much: a program opens with all access in order to detach.
  */
 static int open_image(struct vdisk *v, const char *path, struct disk_problem *problem)
 {
 	struct disk_open_options options = {.flags = v->how.flags, .format = v->how.format};
 	int err = disk_open(v->engine, path, &options, &v->disk, problem);
 
-	if (err != -EBUSY || v->access & ACCESS_READS_DATA)
+	if (err != -EBUSY || (v->access & ACCESS_READS_DATA && !is_attached(path)))
 		return err;
 	*problem = (struct disk_problem){0};
-	options.flags |= DISK_OPEN_SHARED;
+	v->access &= VIRTUAL_DISK_ACCESS_GET_INFO | VIRTUAL_DISK_ACCESS_DETACH;
+	options.flags = (options.flags & DISK_OPEN_NO_PARENTS) | DISK_OPEN_SHARED;
 	return disk_open(v->engine, path, &options, &v->disk, problem);
 }
 

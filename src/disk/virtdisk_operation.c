@@ -13,10 +13,30 @@ static void set_internal(OVERLAPPED *overlapped, ULONG_PTR value)
 	__atomic_store_n(&overlapped->Internal, value, __ATOMIC_RELEASE);
 }
 
-/* A Win32 error as the NTSTATUS that OVERLAPPED.Internal has. */
+/* A Win32 error as the NTSTATUS that OVERLAPPED.Internal has, and back. */
 static ULONG_PTR nt_status(DWORD code)
 {
 	return !code || code > 0xFFFF ? code : 0xC0070000u | code;
+}
+
+static DWORD win32_error(ULONG_PTR status)
+{
+	return status >> 16 == 0xC007 ? status & 0xFFFF : status;
+}
+
+void vdisk_begin(OVERLAPPED *overlapped, HANDLE event)
+{
+	if (event)
+		event_reset(event);
+	set_internal(overlapped, (ULONG_PTR)STATUS_PENDING);
+}
+
+void vdisk_complete(OVERLAPPED *overlapped, HANDLE event, DWORD code, uint64_t bytes)
+{
+	overlapped->InternalHigh = bytes;
+	set_internal(overlapped, nt_status(code));
+	if (event)
+		event_set(event);
 }
 
 static void forget(struct vdisk_operation *o)
@@ -35,10 +55,7 @@ static void finish(struct vdisk_operation *o, DWORD result)
 	pthread_mutex_lock(&v->lock);
 	o->result = result;
 	v->busy = false;
-	o->overlapped->InternalHigh = 0;
-	set_internal(o->overlapped, nt_status(result));
-	if (o->event)
-		event_set(o->event);
+	vdisk_complete(o->overlapped, o->event, result, 0);
 	pthread_cond_broadcast(&v->changed);
 	pthread_mutex_unlock(&v->lock);
 }
@@ -82,9 +99,7 @@ static DWORD start_thread(struct vdisk *v, struct vdisk_operation *o)
 	int err;
 
 	o->event = o->overlapped->hEvent;
-	if (o->event)
-		event_reset(o->event);
-	set_internal(o->overlapped, (ULONG_PTR)STATUS_PENDING);
+	vdisk_begin(o->overlapped, o->event);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_mutex_lock(&v->lock);
@@ -148,13 +163,13 @@ DWORD vdisk_start(struct vdisk *v, OVERLAPPED *overlapped, DWORD (*run)(struct v
 
 DWORD vdisk_result(struct vdisk *v, const OVERLAPPED *overlapped, bool wait)
 {
-	struct vdisk_operation *o;
 	DWORD result;
 
 	pthread_mutex_lock(&v->lock);
-	while ((o = find(v, overlapped)) && o->result == ERROR_IO_PENDING && wait)
+	while (!HasOverlappedIoCompleted(overlapped) && wait)
 		pthread_cond_wait(&v->changed, &v->lock);
-	result = o ? o->result : ERROR_INVALID_PARAMETER;
+	result = HasOverlappedIoCompleted(overlapped) ? win32_error(overlapped->Internal)
+						      : ERROR_IO_PENDING;
 	pthread_mutex_unlock(&v->lock);
 	return result;
 }

@@ -175,6 +175,14 @@ DWORD WINAPI WaitForSingleObject(HANDLE Event, DWORD Milliseconds)
 	return WaitForMultipleObjects(1, &Event, FALSE, Milliseconds);
 }
 
+VOID WINAPI Sleep(DWORD Milliseconds)
+{
+	struct timespec t = {Milliseconds / 1000, Milliseconds % 1000 * 1000000L};
+
+	while (nanosleep(&t, &t) && errno == EINTR)
+		;
+}
+
 BOOL WINAPI GetOverlappedResult(
 	HANDLE File, LPOVERLAPPED Overlapped, DWORD *BytesTransferred, BOOL Wait)
 {

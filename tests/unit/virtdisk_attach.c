@@ -223,7 +223,10 @@ static void test_a_disk_that_grows(void **state)
 	close_disk(h);
 }
 
-/* It outlives its handle, and another one detaches it. */
+/*
+ * It outlives its handle, and another one detaches it: one that was opened for no more, or one with
+ * all access, as programs open a disk for that, which then has no other.
+ */
 static void test_a_permanent_attachment(void **state)
 {
 	struct fixture *f = *state;
@@ -237,7 +240,9 @@ static void test_a_permanent_attachment(void **state)
 	close_disk(h);
 	assert_true(is_listed(file));
 	write_file(file, 0, 'p');
-	assert_code(try_open(p, false, &h), ERROR_SHARING_VIOLATION);
+	assert_code(try_open(p, false, &h), ERROR_SUCCESS);
+	assert_code(CompactVirtualDisk(h, 0, NULL, NULL), ERROR_ACCESS_DENIED);
+	close_disk(h);
 	assert_code(OpenVirtualDisk(&t, p,
 			    VIRTUAL_DISK_ACCESS_DETACH | VIRTUAL_DISK_ACCESS_GET_INFO, 0, NULL, &h),
 		ERROR_SUCCESS);
@@ -247,6 +252,10 @@ static void test_a_permanent_attachment(void **state)
 	close_disk(h);
 	h = open_disk(p, false);
 	assert_int_equal(get(h, 0), 'p');
+	must_attach(h, ATTACH_VIRTUAL_DISK_FLAG_PERMANENT_LIFETIME);
+	close_disk(h);
+	h = open_disk(p, false);
+	assert_code(detach(h), ERROR_SUCCESS);
 	close_disk(h);
 }
 

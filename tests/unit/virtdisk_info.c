@@ -71,6 +71,27 @@ static void test_sizes_of_buffers(void **state)
 	close_disk(h);
 }
 
+/* A program finds out by identifiers whether a disk is the parent of another, whatever the format. */
+static void test_parent_is_recognized(void **state)
+{
+	struct fixture *f = *state;
+	PCWSTR base = path(f, "base.vhdx");
+	HANDLE parent = create(&vhdx_type, base, 64 * MIB, NULL, false), child;
+	union answer of_parent, of_child;
+
+	close_disk(parent);
+	child = create(&vhdx_type, path(f, "child.vhdx"), 0, base, false);
+	parent = open_disk(base, true);
+	ASK(parent, GET_VIRTUAL_DISK_INFO_IDENTIFIER, &of_parent);
+	ASK(child, GET_VIRTUAL_DISK_INFO_PARENT_IDENTIFIER, &of_child);
+	assert_memory_equal(&of_child.i.ParentIdentifier, &of_parent.i.Identifier, sizeof(GUID));
+	ASK(parent, GET_VIRTUAL_DISK_INFO_VIRTUAL_DISK_ID, &of_parent);
+	assert_memory_not_equal(
+		&of_child.i.ParentIdentifier, &of_parent.i.VirtualDiskId, sizeof(GUID));
+	close_disk(child);
+	close_disk(parent);
+}
+
 static void test_parents(void **state)
 {
 	struct fixture *f = *state;
@@ -266,7 +287,7 @@ static void test_metadata(void **state)
 	assert_int_equal(n, 0);
 	assert_code(SetVirtualDiskMetadata(h, &first, 5, "first"), ERROR_SUCCESS);
 	assert_code(SetVirtualDiskMetadata(h, &second, 6, "second"), ERROR_SUCCESS);
-	assert_code(EnumerateVirtualDiskMetadata(h, &n, NULL), ERROR_INSUFFICIENT_BUFFER);
+	assert_code(EnumerateVirtualDiskMetadata(h, &n, NULL), ERROR_MORE_DATA);
 	assert_int_equal(n, 2);
 	n = 4;
 	assert_code(EnumerateVirtualDiskMetadata(h, &n, items), ERROR_SUCCESS);
@@ -393,6 +414,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(size),
 		TEST(sizes_of_buffers),
+		TEST(parent_is_recognized),
 		TEST(parents),
 		TEST(physical_properties),
 		TEST(fragmentation),

@@ -188,8 +188,8 @@ static void test_create_every_version(void **state)
 		.Version1 = {.UniqueId = id, .MaximumSize = 8 * MIB, .SectorSizeInBytes = 512}};
 	c.access = VIRTUAL_DISK_ACCESS_GET_INFO;
 	assert_code(do_create(&c, &h), ERROR_SUCCESS);
-	assert_code(info(h, GET_VIRTUAL_DISK_INFO_IDENTIFIER, &i, sizeof(i)), 0);
-	assert_memory_equal(&i.Identifier, &id, sizeof(id));
+	assert_code(info(h, GET_VIRTUAL_DISK_INFO_VIRTUAL_DISK_ID, &i, sizeof(i)), 0);
+	assert_memory_equal(&i.VirtualDiskId, &id, sizeof(id));
 	assert_code(DetachVirtualDisk(h, 0, 0), ERROR_ACCESS_DENIED);
 	close_disk(h);
 
