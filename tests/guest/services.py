@@ -27,8 +27,10 @@ KVP_DAEMON = f"unshare -m sh -c 'd=/sys/class/net; mount -t tmpfs net $d; d=$d/d
              f"mkdir -p $d/device; echo {MAC} >$d/address; " \
              f"echo {ADAPTER} >$d/device/device_id; exec hv_kvp_daemon'"
 
-# bash says the time without starting a program. The daemons return when they run.
+# bash says the time without starting a program. The daemons return when they run. The kernel is silent,
+# lest it speak in the middle of what is asked for.
 SHELL = f"""
+dmesg -n 1
 ifconfig dummy0 hw ether {MAC}
 ifconfig dummy0 10.1.2.3 netmask 255.255.255.0 up
 {KVP_DAEMON}

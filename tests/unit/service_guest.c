@@ -12,9 +12,16 @@
 
 struct service_guest *f;
 
+atomic_bool service_reference_runs;
+
 static uint64_t reference_time(void *ctx)
 {
-	return 123456789;
+	struct timespec t;
+
+	if (!service_reference_runs)
+		return SERVICE_REFERENCE;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 10000000u + (uint64_t)t.tv_nsec / 100;
 }
 
 const struct kvp_item service_items[SERVICE_ITEMS] = {{"HostName", "here"}, {"Long", "ä"}};
@@ -58,6 +65,7 @@ void service_offer(enum service service)
 int service_set_up(void **state)
 {
 	f = calloc(1, sizeof(*f));
+	service_reference_runs = false;
 	f->guest = guest_create();
 	return 0;
 }

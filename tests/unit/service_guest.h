@@ -5,6 +5,8 @@
 #ifndef PARTITA_TESTS_SERVICE_GUEST_H
 #define PARTITA_TESTS_SERVICE_GUEST_H
 
+#include <stdatomic.h>
+
 #include "vmbus_guest.h"
 #include "vsp/fcopy.h"
 #include "vsp/heartbeat.h"
@@ -41,6 +43,10 @@ extern struct service_guest *f;
 int service_set_up(void **state);
 int service_tear_down(void **state);
 #define SERVICE_TEST(name) cmocka_unit_test_setup_teardown(name, service_set_up, service_tear_down)
+
+/* The partition's reference time: it stands still, or runs with the host's clock. */
+#define SERVICE_REFERENCE 123456789u
+extern atomic_bool service_reference_runs;
 
 /* What kvp tells the guest of its host. */
 #define SERVICE_ITEMS 2u

@@ -327,7 +327,7 @@ static void test_timesync(void **state)
 	assert_int_equal(m.header.size, sizeof(reference));
 	memcpy(&reference, m.body, sizeof(reference));
 	check_time(reference.parent_time);
-	assert_int_equal(reference.reference, 123456789);
+	assert_int_equal(reference.reference, SERVICE_REFERENCE);
 	assert_int_equal(reference.flags, IC_TIME_SYNC);
 	service_answer(&m, IC_OK);
 	guest_close(&f->c);
@@ -349,6 +349,35 @@ static void test_timesync(void **state)
 		assert_int_equal(r.ic.err, 0);
 		guest_close(&f->c);
 	}
+}
+
+static void expect_time(uint8_t flags)
+{
+	struct ic_timesync_reference reference;
+	struct message m;
+
+	service_take(IC_TIMESYNC, &m);
+	memcpy(&reference, m.body, sizeof(reference));
+	assert_int_equal(reference.flags, flags);
+	service_answer(&m, IC_OK);
+}
+
+/* Samples, while the guest's clock runs with the host's; when it no longer does, it shall be set.
+ */
+static void test_time_moves_apart(void **state)
+{
+	struct timesync_request r = {.ic.done = service_request_done};
+
+	service_reference_runs = true;
+	service_connect(TIMESYNC, 4, 0);
+	expect_time(IC_TIME_SYNC);
+	assert_int_equal(timesync_submit(f->timesync, &r, false), 0);
+	expect_time(IC_TIME_SAMPLE);
+	service_await_ends(1);
+	expect_time(IC_TIME_SAMPLE); /* when the period has passed */
+	service_reference_runs = false;
+	expect_time(IC_TIME_SYNC);
+	guest_close(&f->c);
 }
 
 /* ---- Freezing ------------------------------------------------------------------------------- */
@@ -400,6 +429,7 @@ int main(void)
 		SERVICE_TEST(test_heartbeat),
 		SERVICE_TEST(test_old_heartbeat),
 		SERVICE_TEST(test_timesync),
+		SERVICE_TEST(test_time_moves_apart),
 		SERVICE_TEST(test_vss),
 	};
 
