@@ -389,7 +389,7 @@ static void *write_on(void *ctx)
 {
 	struct writer *w = ctx;
 	int fd = open(w->file, O_RDWR | O_DIRECT);
-	char *page = aligned_alloc(4096, 4096), *back = aligned_alloc(4096, 4096);
+	static _Alignas(4096) char page[4096], back[4096];
 
 	for (unsigned i = 0; fd >= 0 && !w->stop; i++) {
 		memset(page, i + 1, 4096);
@@ -399,8 +399,6 @@ static void *write_on(void *ctx)
 		w->rounds = i + 1;
 	}
 	close(fd);
-	free(page);
-	free(back);
 	return NULL;
 }
 
