@@ -410,8 +410,11 @@ static void measure_connections(
 	const char *address, double seconds, const char *here, const char *callback)
 {
 	int listener = listen_at(here), fd;
+	pid_t server = fork();
 
-	if (fork() == 0) {
+	if (server < 0)
+		fail("fork");
+	if (server == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		serve_socket(listener);
 	}
@@ -419,6 +422,7 @@ static void measure_connections(
 	fd = connect_to(address);
 	measure("connects-to-host", time_calls, fd, PROBE_CALLS, seconds, callback);
 	close(fd);
+	kill(server, SIGKILL);
 }
 
 int main(int argc, char **argv)
