@@ -8,6 +8,12 @@
  * depth 1), uring (the file itself). OP: read, write. SIZE, STEP in bytes. Prints requests per
  * second.
  *
+ * usage: disk_io beside FILE OTHER OP SIZE STEP DEPTH COUNT PAIRS [direct]
+ * Two images in turn, COUNT requests to each, as many times as PAIRS says, first the one and then
+ * the other first: what disturbs the host for longer than a slice disturbs both. Prints the median
+ * requests per second of FILE and of OTHER, and the quartiles and the median of the ratio of the
+ * times that a pair took.
+ *
  * usage: disk_io convert FROM TO FORMAT
  * usage: disk_io create FILE FORMAT SIZE
  * Print seconds.
@@ -30,6 +36,7 @@
 #include "disk/operations.h"
 
 #define MAX_DEPTH 256
+#define MAX_PAIRS 1000
 
 struct load {
 	bool write, direct;
@@ -164,13 +171,16 @@ static struct disk *open_disk(struct disk_engine *e, const char *path, unsigned 
 	return d;
 }
 
-static void run_disk(struct load *l, struct disk_engine *e, struct disk *d)
+/* Returns the seconds it took. */
+static double run_disk(struct load *l, struct disk_engine *e, struct disk *d)
 {
 	static struct slot slots[MAX_DEPTH];
 	struct disk_queue *q = disk_queue_create(e, l->depth);
+	double began;
 
 	if (!q)
 		fail("queue", -errno);
+	began = seconds();
 	for (unsigned i = 0; i < l->depth; i++) {
 		slots[i] = (struct slot){
 			.request = {.op = l->write ? DISK_WRITE : DISK_READ,
@@ -187,7 +197,9 @@ static void run_disk(struct load *l, struct disk_engine *e, struct disk *d)
 	}
 	while (disk_queue_run(q, true))
 		;
+	began = seconds() - began;
 	disk_queue_destroy(q);
+	return began;
 }
 
 /* ---- Commands -------------------------------------------------------------------------------- */
@@ -257,23 +269,93 @@ static int do_convert(char **argv)
 	return 0;
 }
 
-static int do_load(int argc, char **argv)
+/* OP SIZE STEP DEPTH COUNT */
+static struct load parse_load(char **argv, bool direct)
 {
 	struct load l = {
-		.write = strcmp(argv[3], "write") == 0,
-		.length = strtoull(argv[4], NULL, 0),
-		.step = strtoull(argv[5], NULL, 0),
-		.depth = strtoul(argv[6], NULL, 0),
-		.left = strtoull(argv[7], NULL, 0),
-		.direct = argc > 8,
+		.write = strcmp(argv[0], "write") == 0,
+		.length = strtoull(argv[1], NULL, 0),
+		.step = strtoull(argv[2], NULL, 0),
+		.depth = strtoul(argv[3], NULL, 0),
+		.left = strtoull(argv[4], NULL, 0),
+		.direct = direct,
 	};
-	uint64_t count = l.left;
-	double began, took;
 
 	if (!l.depth || l.depth > MAX_DEPTH ||
 		posix_memalign((void **)&l.memory, 4096, l.depth * l.length))
 		fail("arguments", -EINVAL);
 	memset(l.memory, 0x5a, l.depth * l.length);
+	return l;
+}
+
+static unsigned flags_of(const struct load *l)
+{
+	return (l->write ? DISK_OPEN_WRITE : 0) | (l->direct ? DISK_OPEN_DIRECT : 0);
+}
+
+/* One of two disks that are loaded in turn. */
+struct side {
+	struct disk *disk;
+	struct load load;
+	double took[MAX_PAIRS];
+};
+
+static void run_slice(struct side *s, struct disk_engine *e, uint64_t count, unsigned pair)
+{
+	s->load.left = count;
+	s->took[pair] = run_disk(&s->load, e, s->disk);
+	/* The next slice shall not wait for what this one left in memory. */
+	if (s->load.write && disk_flush(s->disk))
+		fail("flush", -EIO);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int do_beside(int argc, char **argv)
+{
+	static struct side sides[2];
+	static double ratio[MAX_PAIRS];
+	struct disk_engine *e = disk_engine_create(NULL);
+	unsigned pairs = strtoul(argv[9], NULL, 0);
+	uint64_t count;
+
+	if (!pairs || pairs > MAX_PAIRS)
+		fail("arguments", -EINVAL);
+	for (unsigned i = 0; i < 2; i++) {
+		struct load *l = &sides[i].load;
+
+		*l = parse_load(argv + 4, argc > 10);
+		sides[i].disk = open_disk(e, argv[2 + i], flags_of(l));
+		l->size = disk_size(sides[i].disk);
+	}
+	count = sides[0].load.left;
+	for (unsigned i = 0; i < pairs; i++) {
+		run_slice(&sides[i % 2], e, count, i);
+		run_slice(&sides[1 - i % 2], e, count, i);
+		ratio[i] = sides[0].took[i] / sides[1].took[i];
+	}
+	qsort(ratio, pairs, sizeof(ratio[0]), by_value);
+	for (unsigned i = 0; i < 2; i++) {
+		qsort(sides[i].took, pairs, sizeof(double), by_value);
+		printf("%.1f ", count / sides[i].took[pairs / 2]);
+		disk_close(sides[i].disk);
+	}
+	printf("%.3f %.3f %.3f\n", ratio[pairs / 4], ratio[pairs / 2], ratio[pairs * 3 / 4]);
+	disk_engine_destroy(e);
+	return 0;
+}
+
+static int do_load(int argc, char **argv)
+{
+	struct load l = parse_load(argv + 3, argc > 8);
+	uint64_t count = l.left;
+	double began, took;
+
 	if (strcmp(argv[1], "plain") == 0 || strcmp(argv[1], "uring") == 0) {
 		began = seconds();
 		(argv[1][0] == 'p' ? run_plain : run_uring)(&l, argv[2]);
@@ -281,13 +363,10 @@ static int do_load(int argc, char **argv)
 	} else {
 		struct disk_engine_options options = {.no_uring = argv[1][0] == 't'};
 		struct disk_engine *e = disk_engine_create(&options);
-		struct disk *d = open_disk(e, argv[2],
-			(l.write ? DISK_OPEN_WRITE : 0) | (l.direct ? DISK_OPEN_DIRECT : 0));
+		struct disk *d = open_disk(e, argv[2], flags_of(&l));
 
 		l.size = disk_size(d);
-		began = seconds();
-		run_disk(&l, e, d);
-		took = seconds() - began;
+		took = run_disk(&l, e, d);
 		disk_close(d);
 		disk_engine_destroy(e);
 	}
@@ -303,6 +382,8 @@ int main(int argc, char **argv)
 		return do_create(argv);
 	if (argc == 5 && strcmp(argv[1], "convert") == 0)
 		return do_convert(argv);
+	if ((argc == 10 || argc == 11) && strcmp(argv[1], "beside") == 0)
+		return do_beside(argc, argv);
 	if (argc == 8 || argc == 9)
 		return do_load(argc, argv);
 	fprintf(stderr, "disk_io: see the head of disk_io.c\n");
