@@ -3,9 +3,13 @@
 import hashlib
 import json
 import os
+import random
 import re
+import select
 import signal
 import socket
+import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -19,6 +23,7 @@ EVERYBODY = "00000000-0000-0000-0000-000000000000"
 DEADLINE = 60  # seconds; only a test that fails waits so long
 
 SERVERS = """
+head -c 100000 /dev/urandom >/tmp/half
 socat VSOCK-LISTEN:5000,fork,backlog=512 PIPE &
 ncat --vsock -l 5001 --keep-open --exec /bin/cat &
 socat -t 60 VSOCK-LISTEN:5002,fork,backlog=64 SYSTEM:sha256sum &
@@ -152,12 +157,52 @@ def forms_of_connecting(context, guest):
     context.check(guest.connect(6000) is None, "nor in the hybrid form")
 
 
-def half_close(context, guest):
+def host_ends_first(guest, s):
+    """The guest has all before it answers."""
     data = os.urandom(200000)
-    s = guest.connect(5002)
     answer = exchange(s, data).split()[0].decode()
-    context.check(answer == hashlib.sha256(data).hexdigest(), "the guest did not get all")
+    guest.context.check(answer == hashlib.sha256(data).hexdigest(), "the guest did not get all")
     s.close()
+
+
+def guest_ends_first(guest, connect, address):
+    """A program that says /tmp/half, ends its direction, and hears what the host says after that."""
+    data = os.urandom(200000)
+    guest.inside(f"socat -t 200 - {address} </tmp/half >/tmp/heard &")
+    s = connect()
+    said = hashlib.sha256(receive_all(s)).hexdigest()
+    s.sendall(data)
+    s.shutdown(socket.SHUT_WR)
+    sums = guest.inside("wait $!; sha256sum /tmp/half /tmp/heard").split()
+    guest.context.check(said in sums, "the host did not get all")
+    guest.context.check(hashlib.sha256(data).hexdigest() in sums, "the guest did not get all")
+    # Both have ended: nothing is left to be said.
+    guest.context.check(s.recv(1) == b"", "something comes after the end")
+    s.close()
+
+
+def half_close(context, guest):
+    """Either side may end first, whichever began the connection."""
+    def connect():
+        until = time.monotonic() + DEADLINE
+        while not (s := guest.connect(5006)):
+            context.check(time.monotonic() < until, "nobody listens at port 5006")
+        return s
+
+    def accept():
+        s, _ = listener.accept()
+        s.settimeout(DEADLINE)
+        return s
+
+    guest.register({"id": "vsock:7010", "name": "half", "enabled": True})
+    listener = guest.listen(guest.run / "sockets/listen" / f"{EVERYBODY}.{service_of(7010)}")
+    host_ends_first(guest, guest.connect(5002))
+    guest_ends_first(guest, connect, "VSOCK-LISTEN:5006")
+    guest.inside("socat -t 200 VSOCK-CONNECT:2:7010 EXEC:sha256sum &")
+    host_ends_first(guest, accept())
+    guest.inside("wait $!")
+    guest_ends_first(guest, accept, "VSOCK-CONNECT:2:7010")
+    listener.close()
 
 
 def many_at_once(context, guest, count):
@@ -231,6 +276,39 @@ def peers_that_die(context, guest):
     guest.inside("while children 5004 | grep -q .; do sleep 0.1; done")
 
 
+def talk_until_killed(guest):
+    """In a process of its own: connect, send and receive, for ever."""
+    while s := guest.connect(5000):
+        s.setblocking(False)
+        data = bytes(65536)
+        for _ in range(100):
+            readable, writable, _ = select.select([s], [s], [])
+            if writable:
+                s.send(data)
+            if readable:
+                s.recv(65536)
+        s.close()
+
+
+def killed_at_any_moment(context, guest, rounds):
+    """A program of the host, while it connects or data is in flight both ways."""
+    for _ in range(rounds):
+        process = os.fork()
+        if process == 0:
+            try:
+                talk_until_killed(guest)
+            finally:
+                os._exit(1)
+        time.sleep(random.random() * 0.2)
+        os.kill(process, signal.SIGKILL)
+        _, status = os.waitpid(process, 0)
+        context.check(os.WIFSIGNALED(status), "the program ended by itself")
+    guest.inside("while children 5000 | grep -q .; do sleep 0.1; done")
+    s = guest.connect(5000)
+    context.check(s and exchange(s, b"still there") == b"still there", "no echo any more")
+    s.close()
+
+
 def guest_connects(context, guest):
     guest.register({"id": "vsock:7000", "name": "listens", "enabled": True},
                    {"id": "vsock:7001", "name": "starts", "enabled": True,
@@ -269,6 +347,36 @@ def guest_connects(context, guest):
         listener.close()
 
 
+# A service as systemd starts it: the socket it accepts from is its descriptor 3.
+ACTIVATED = """
+import os, socket
+assert os.environ["LISTEN_FDS"] == "1" and os.environ["LISTEN_PID"] == str(os.getpid())
+connection, peer = socket.socket(fileno=3).accept()
+connection.sendall(b"activated: " + connection.recv(100))
+"""
+
+
+def activated(context, guest):
+    """Socket units: at a place of their own that the registry names, and where listeners lie."""
+    own = str(context.folder / "unit.sock")
+    guest.register({"id": "vsock:7005", "name": "a", "enabled": True, "socket": own},
+                   {"id": "vsock:7006", "name": "b", "enabled": True})
+    # Paths of units must fit an address, as /run/partita/sockets/listen/... does.
+    with tempfile.TemporaryDirectory(prefix="p") as short:
+        os.symlink(guest.run / "sockets/listen", f"{short}/l")
+        for port, path in (7005, own), (7006, f"{short}/l/{EVERYBODY}.{service_of(7006)}"):
+            unit = subprocess.Popen(["systemd-socket-activate", "-l", path, "python3", "-c",
+                                     ACTIVATED], stderr=subprocess.PIPE)
+            try:
+                context.check(b"Listening" in unit.stderr.readline(), "no socket unit")
+                said = guest.inside(f"echo {port} | socat -t 20 - VSOCK-CONNECT:2:{port}")
+                context.check(f"activated: {port}" in said, f"port {port}: {said}")
+            finally:
+                unit.kill()
+                unit.communicate()
+            os.unlink(path)
+
+
 def children(process):
     found = []
     for path in Path("/proc").glob("[0-9]*"):
@@ -280,44 +388,70 @@ def children(process):
     return found
 
 
+def broker_killed(context, guest):
+    """Nobody finds services for the guest any more; the machine and its connections go on."""
+    s = guest.connect(5000)
+    guest.register({"id": "vsock:7001", "name": "x", "enabled": True, "command": ["/bin/cat"]})
+    broker, = map(int, children(guest.session.process.pid))
+    os.kill(broker, signal.SIGKILL)
+    said = guest.inside("socat - VSOCK-CONNECT:2:7001 </dev/null 2>&1")
+    context.check("timed out" in said, f"without a broker: {said}")
+    context.check(exchange(s, b"open before") == b"open before", "a connection broke")
+    s.close()
+    s = guest.connect(5000)
+    context.check(exchange(s, b"and after") == b"and after", "the owner cannot connect")
+    s.close()
+
+
 def killed(context, guest):
     """What a machine leaves that was killed with its broker is removed by who looks next."""
-    s = guest.connect(5000)
+    flowing, connecting = guest.connect(5004), socket.socket(socket.AF_UNIX)
+    connecting.connect(guest.path)
+    connecting.sendall(b"CONNECT 6000\n")
     machine = guest.session.process.pid
-    broker = children(machine)
-    for process in [*map(int, broker), machine]:
-        os.kill(process, signal.SIGKILL)
+    os.kill(machine, signal.SIGKILL)
     guest.session.process.wait()
-    try:
-        context.check(s.recv(1) == b"", "a killed machine sends data")
-    except ConnectionResetError:
-        pass
+    for s in flowing, connecting:
+        try:
+            while s.recv(1 << 16):
+                pass
+        except ConnectionResetError:
+            pass
+        try:
+            s.send(b"x")
+            raise Failure("one can send to a killed machine")
+        except BrokenPipeError:
+            pass
+        s.close()
     context.check(len(list((guest.run / "sockets").iterdir())) == 4, "nothing was left")
     context.check(guest.listed() == [], "a killed machine is listed")
     left = [path.name for path in (guest.run / "sockets").iterdir()]
     context.check(left == ["listen"], f"a killed machine left {left}")
 
 
-def everything(context, churn, pause):
+def everything(context, churn, pause, kills):
     guest = SocketGuest(context)
     before = guest.descriptors()
     forms_of_connecting(context, guest)
     half_close(context, guest)
     guest_connects(context, guest)
+    activated(context, guest)
     many_at_once(context, guest, 256)
     one_after_the_other(context, guest, churn)
     readers_that_stop(context, guest, pause)
     peers_that_die(context, guest)
+    killed_at_any_moment(context, guest, kills)
     # A serving thread more or two.
     guest.settle(before + 6)
+    broker_killed(context, guest)
     killed(context, guest)
 
 
 @test("sockets: both ways, by socat and ncat")
 def short(context):
-    everything(context, 300, 2)
+    everything(context, 300, 2, 20)
 
 
 @test("sockets: 10,000 connections, a reader that stops for a minute", long_only=True)
 def long(context):
-    everything(context, 10000, 60)
+    everything(context, 10000, 60, 500)
