@@ -14,11 +14,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/spin.h"
+
 #define NS_PER_S 1000000000ull
 
 struct loop {
 	int epoll;
 	int quit_event; /* its data pointer in the epoll set is NULL */
+	bool spins;
+	struct spin spin; /* of the thread in loop_run() */
 };
 
 struct loop_watch {
@@ -66,13 +70,35 @@ void loop_destroy(struct loop *l)
 	errno = saved;
 }
 
+void loop_spin(struct loop *l)
+{
+	l->spins = true;
+}
+
+/* As epoll_wait(2). */
+static int wait_for(struct loop *l, struct epoll_event *event)
+{
+	int n;
+
+	if (!l->spins)
+		return epoll_wait(l->epoll, event, 1, -1);
+	spin_begin(&l->spin);
+	do
+		n = epoll_wait(l->epoll, event, 1, 0);
+	while (n == 0 && spin_on(&l->spin));
+	if (n == 0)
+		n = epoll_wait(l->epoll, event, 1, -1);
+	spin_end(&l->spin);
+	return n;
+}
+
 int loop_run(struct loop *l)
 {
 	for (;;) {
 		struct epoll_event event;
 		struct loop_watch *w;
 		uint64_t count;
-		int n = epoll_wait(l->epoll, &event, 1, -1);
+		int n = wait_for(l, &event);
 
 		if (n < 0 && errno != EINTR)
 			return -errno;

@@ -22,6 +22,11 @@ struct loop *loop_create(void);
 /* loop_destroy - after every watch and timer was taken out and loop_run() returned. */
 void loop_destroy(struct loop *l);
 
+/*
+ * loop_spin - loop_run() shall look for events for a moment before it sleeps, when that has paid
+ * lately (base/spin.h): for a loop whose events are turns of a conversation.
+ */
+void loop_spin(struct loop *l);
 /* loop_run - call back until loop_quit(). Returns 0, or a negative errno of epoll_wait(2). */
 int loop_run(struct loop *l);
 /* loop_quit - make the current or next loop_run() return. Any thread, also a signal handler. */

@@ -18,6 +18,7 @@
 
 #include <WinHvPlatform.h>
 
+#include "base/spin.h"
 #include "hypervisor/clock.h"
 #include "hypervisor/engine.h"
 #include "hypervisor/lapic.h"
@@ -54,12 +55,13 @@ struct vp {
 
 	_Atomic int claim; /* enum vp_claim_state */
 	_Atomic uint32_t events;
-	_Atomic uint32_t asleep; /* futex: 1 while waiting in vp_sleep() */
+	_Atomic uint32_t asleep; /* futex: 1 while waiting in sleep_once() */
 	_Atomic uint8_t sipi_vector;
 	_Atomic uint64_t deadline; /* the earliest timer, partition TSC */
 	_Atomic bool in_engine;	   /* the engine runs it: timers are the timer thread's */
 	bool slack_set;		   /* this thread's timer slack is small */
 	pthread_t thread;
+	struct spin spin; /* before it sleeps */
 
 	bool startup_suspend, halt_suspend, idle_suspend;
 	bool eoi_pending;

@@ -305,7 +305,7 @@ static bool suspended(const struct vp *vp)
 	return vp->startup_suspend || vp->halt_suspend || vp->idle_suspend;
 }
 
-/* Wait until an event, an interrupt that wakes, or the next deadline. */
+/* Sleep until an event, an interrupt that wakes, or the next deadline. */
 static void sleep_once(struct vp *vp)
 {
 	const struct clock *c = &vp->partition->clock;
@@ -322,6 +322,22 @@ static void sleep_once(struct vp *vp)
 	if (ns && !atomic_load(&vp->events) && !should_wake(vp))
 		timers_futex_wait(&vp->asleep, 1, ns);
 	atomic_store(&vp->asleep, 0);
+}
+
+/* Wait for the same. */
+static void wait_once(struct vp *vp)
+{
+	const struct clock *c = &vp->partition->clock;
+	bool came;
+
+	spin_begin(&vp->spin);
+	do
+		came = atomic_load(&vp->events) || should_wake(vp) ||
+		       atomic_load(&vp->deadline) <= clock_now(c);
+	while (!came && spin_on(&vp->spin));
+	if (!came)
+		sleep_once(vp);
+	spin_end(&vp->spin);
 }
 
 /* ---- Running --------------------------------------------------------------------------------- */
@@ -478,7 +494,7 @@ static void run(struct vp *vp, WHV_RUN_VP_EXIT_CONTEXT *context)
 				continue;
 			}
 			runtime_stop(vp);
-			sleep_once(vp);
+			wait_once(vp);
 			runtime_start(vp);
 			vp_expire_timers(vp);
 			continue;

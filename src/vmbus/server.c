@@ -53,6 +53,8 @@ static int server_create(struct server *s, struct vmbus *bus)
 	int err = 0;
 
 	server_init(s, bus, loop_create(), eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (s->loop)
+		loop_spin(s->loop);
 	if (s->loop && s->event >= 0)
 		s->watch = loop_watch_create(s->loop, s->event, EPOLLIN, told, s);
 	if (!s->watch)

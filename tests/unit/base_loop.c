@@ -195,6 +195,58 @@ static void any_thread_may_quit(void **state)
 	pthread_join(thread, NULL);
 }
 
+struct talker {
+	struct loop *loop;
+	struct loop_watch *watch;
+	int in, out, turns;
+};
+
+static void answer(void *ctx, uint32_t events)
+{
+	struct talker *t = ctx;
+	char byte;
+
+	assert_int_equal(read(t->in, &byte, 1), 1);
+	if (--t->turns == 0)
+		loop_quit(t->loop);
+	assert_int_equal(write(t->out, &byte, 1), 1);
+}
+
+static void *talk(void *talker)
+{
+	struct talker *t = talker;
+
+	assert_int_equal(loop_run(t->loop), 0);
+	return NULL;
+}
+
+/* Whether it looks again or sleeps meanwhile, nothing is missed. */
+static void loops_that_spin_talk(void **state)
+{
+	struct talker t[2];
+	int there[2], back[2];
+	pthread_t thread;
+
+	assert_int_equal(pipe2(there, O_NONBLOCK) | pipe2(back, O_NONBLOCK), 0);
+	t[0] = (struct talker){loop_create(), NULL, back[0], there[1], 2000};
+	t[1] = (struct talker){loop_create(), NULL, there[0], back[1], 2000};
+	for (unsigned i = 0; i < 2; i++) {
+		loop_spin(t[i].loop);
+		t[i].watch = loop_watch_create(t[i].loop, t[i].in, EPOLLIN, answer, &t[i]);
+		assert_non_null(t[i].watch);
+	}
+	assert_int_equal(pthread_create(&thread, NULL, talk, &t[1]), 0);
+	assert_int_equal(write(there[1], "x", 1), 1);
+	talk(&t[0]);
+	pthread_join(thread, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		loop_watch_destroy(t[i].watch);
+		loop_destroy(t[i].loop);
+		close(there[i]);
+		close(back[i]);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -208,6 +260,7 @@ int main(void)
 		TEST(disarmed_timer_never_expires),
 		TEST(callbacks_may_destroy),
 		TEST(any_thread_may_quit),
+		TEST(loops_that_spin_talk),
 	};
 
 	return cmocka_run_group_tests_name("base/loop", tests, NULL, NULL);
