@@ -54,8 +54,8 @@ static void forget_messages(struct vmbus *bus)
 uint16_t vmbus_post_message(
 	struct vmbus *bus, uint32_t connection, uint32_t type, const void *payload, size_t size)
 {
+	struct message m = {.size = (uint32_t)size};
 	uint16_t status = HV_STATUS_SUCCESS;
-	struct message *m;
 	uint32_t kind;
 
 	if (connection != VMBUS_MESSAGE_CONNECTION && connection != VMBUS_MESSAGE_CONNECTION_4)
@@ -63,19 +63,20 @@ uint16_t vmbus_post_message(
 	if (type != VMBUS_MESSAGE_TYPE || size < sizeof(struct vmbus_header) ||
 		size > VMBUS_PAYLOAD_MAX)
 		return HV_STATUS_INVALID_PARAMETER;
-	memcpy(&kind, payload, sizeof(kind));
+	memcpy(m.payload, payload, size);
+	memcpy(&kind, m.payload, sizeof(kind));
 	pthread_mutex_lock(&bus->lock);
 	if (kind == VMBUS_INITIATE_CONTACT || kind == VMBUS_UNLOAD)
 		forget_messages(bus);
-	if (bus->inbox_count == INBOX_SIZE) {
+	if (!bus->inbox_count && bus->outbox_count < OUTBOX_HIGH && connection_is_quick(kind)) {
+		connection_dispatch(bus, &m);
+	} else if (bus->inbox_count == INBOX_SIZE) {
 		status = HV_STATUS_INSUFFICIENT_BUFFERS; /* the guest waits and tries again */
 	} else {
-		m = &bus->inbox[(bus->inbox_first + bus->inbox_count++) % INBOX_SIZE];
-		m->size = (uint32_t)size;
-		memcpy(m->payload, payload, size);
+		bus->inbox[(bus->inbox_first + bus->inbox_count++) % INBOX_SIZE] = m;
+		bus_wake(bus);
 	}
 	pthread_mutex_unlock(&bus->lock);
-	bus_wake(bus);
 	return status;
 }
 
@@ -92,26 +93,6 @@ static void read_inbox(struct vmbus *bus)
 }
 
 /* ---- Out ------------------------------------------------------------------------------------ */
-
-void bus_send(struct vmbus *bus, uint32_t type, void *message, uint32_t size)
-{
-	struct message *m = malloc(sizeof(*m));
-	struct vmbus_header *header = message;
-
-	if (!m) {
-		log_error("%s: VMBus: no memory for a message; the guest will miss it",
-			bus->config.name);
-		return;
-	}
-	header->type = type;
-	header->padding = 0;
-	m->next = NULL;
-	m->size = size;
-	memcpy(m->payload, message, size);
-	*bus->outbox_end = m;
-	bus->outbox_end = &m->next;
-	bus->outbox_count++;
-}
 
 static void outbox_pop(struct vmbus *bus)
 {
@@ -163,6 +144,29 @@ static void empty_outbox(struct vmbus *bus)
 	}
 }
 
+void bus_send(struct vmbus *bus, uint32_t type, void *message, uint32_t size)
+{
+	struct message *m = malloc(sizeof(*m));
+	struct vmbus_header *header = message;
+
+	if (!m) {
+		log_error("%s: VMBus: no memory for a message; the guest will miss it",
+			bus->config.name);
+		return;
+	}
+	header->type = type;
+	header->padding = 0;
+	m->next = NULL;
+	m->size = size;
+	memcpy(m->payload, message, size);
+	*bus->outbox_end = m;
+	bus->outbox_end = &m->next;
+	bus->outbox_count++;
+	/* With others before it, the slot is full: whoever is waited for wakes the bus's thread. */
+	if (bus->outbox == m)
+		empty_outbox(bus);
+}
+
 uint16_t vmbus_sints_wanted(struct vmbus *bus, uint32_t vp)
 {
 	return atomic_load(&bus->sints_wanted[vp]);
@@ -184,7 +188,6 @@ void vmbus_tl_connect_result(
 	if (bus->version >= VMBUS_WIN10_RS3)
 		bus_send(bus, VMBUS_TL_CONNECT_RESULT, &result, sizeof(result));
 	pthread_mutex_unlock(&bus->lock);
-	bus_wake(bus);
 }
 
 /* ---- The thread ----------------------------------------------------------------------------- */

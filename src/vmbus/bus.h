@@ -167,7 +167,7 @@ struct vmbus {
 
 /* Let the bus's thread look at what there is to do. Any thread. */
 void bus_wake(struct vmbus *bus);
-/* Put a message, struct vmbus_header first, into the outbox. */
+/* Send a message, struct vmbus_header first: to the guest's slot, or when it is full to the outbox. */
 void bus_send(struct vmbus *bus, uint32_t type, void *message, uint32_t size);
 /* Say once per connection what the guest does wrong. */
 void bus_complain(struct vmbus *bus, const char *what);
@@ -176,6 +176,8 @@ void signal_event(int event);
 /* ---- connection.c: what the guest posts ------------------------------------------------------ */
 
 void connection_dispatch(struct vmbus *bus, const struct message *message);
+/* Whether a message of the type is acted on where it is posted, unless others wait. */
+bool connection_is_quick(uint32_t type);
 /* Close everything, then do @leave. */
 void connection_leave(struct vmbus *bus, enum leave leave);
 /* Go on with leaving if all channels are idle. */

@@ -231,6 +231,12 @@ static const struct {
 	[VMBUS_MODIFY_CHANNEL] = {modify_channel, sizeof(struct vmbus_modify_channel), VMBUS_WIN8},
 };
 
+/* Nothing but the bus's own state: what a processor does itself in less than it takes to wake. */
+bool connection_is_quick(uint32_t type)
+{
+	return type == VMBUS_GPADL_HEADER || type == VMBUS_GPADL_BODY;
+}
+
 void connection_dispatch(struct vmbus *bus, const struct message *m)
 {
 	uint32_t type = ((const struct vmbus_header *)m->payload)->type;

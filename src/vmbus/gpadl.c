@@ -284,6 +284,5 @@ void vmbus_gpadl_unmap(struct vmbus_channel *ch, struct vmbus_mapping *mapping)
 	pthread_mutex_lock(&bus->lock);
 	gpadl_put(bus, mapping->gpadl);
 	pthread_mutex_unlock(&bus->lock);
-	bus_wake(bus);
 	*mapping = (struct vmbus_mapping){0};
 }

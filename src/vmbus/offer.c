@@ -204,7 +204,6 @@ int vmbus_offer(struct vmbus *bus, const struct vmbus_offer *offer,
 	pthread_mutex_unlock(&bus->lock);
 	if (err)
 		free(ch);
-	bus_wake(bus);
 	return err;
 }
 
@@ -252,7 +251,6 @@ int vmbus_offer_subchannels(struct vmbus_channel *primary, unsigned count)
 	if (err && err != -EEXIST)
 		offer_drop_subchannels(primary);
 	pthread_mutex_unlock(&bus->lock);
-	bus_wake(bus);
 	return err;
 }
 
@@ -288,7 +286,6 @@ void vmbus_revoke(struct vmbus_channel *ch)
 	ch->awaited = true;
 	offer_drop_subchannels(ch);
 	take_away(ch);
-	bus_wake(bus);
 	while (in_service(ch))
 		pthread_cond_wait(&bus->changed, &bus->lock);
 	orphan(ch);
@@ -305,7 +302,6 @@ void vmbus_withdraw(struct vmbus_channel *ch)
 	ch->withdrawn = true;
 	take_away(ch);
 	pthread_mutex_unlock(&bus->lock);
-	bus_wake(bus);
 }
 
 unsigned vmbus_channel_index(const struct vmbus_channel *ch)

@@ -265,13 +265,13 @@ static bool begin(struct vmbus_channel *ch)
 	/* What the guest put into the ring before it could signal will be seen. */
 	signal_event(ch->event);
 	pthread_mutex_lock(&bus->lock);
+	/* The guest may act on the answer before the lock is free again. */
+	if (!err)
+		notify_opened(ch);
 	answer(ch, ch->relid, ch->open_id, !err);
 	if (err)
 		stopped(ch);
-	else
-		notify_opened(ch);
 	pthread_mutex_unlock(&bus->lock);
-	bus_wake(bus);
 	return !err;
 }
 
