@@ -116,7 +116,7 @@ struct x86_tlb {
 
 /* ---- Jump cache: linear address to block --------------------------------------------------- */
 
-#define X86_JC_ENTRIES 4096u
+#define X86_JC_ENTRIES 16384u
 
 struct x86_jc_entry {
 	uint64_t lin;
@@ -124,10 +124,10 @@ struct x86_jc_entry {
 	struct x86_block *block;
 };
 
-/* 64 sets of 64: a page's entries lie in one set, so that INVLPG clears 64 entries. */
+/* Sets of 64: a page's entries lie in one set, so that INVLPG clears 64 entries. */
 static inline unsigned x86_jc_set(uint64_t lin)
 {
-	return (unsigned)(lin >> 6) & 0xfc0;
+	return (unsigned)(lin >> 6) & (X86_JC_ENTRIES - 64);
 }
 
 static inline unsigned x86_jc_index(uint64_t lin)
