@@ -5,12 +5,19 @@ Failure, or what a program that is run or a file that is read raises.
 """
 
 import os
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Who runs the tests in the background, with nohup or from a shell without job control, has some signals
+# ignored, and whatever a program is started from that way goes on to ignore them.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 # All deadlines, which are those of a machine with nothing else to do, are multiplied by this: a machine
 # that builds and tests other things beside takes several times as long, and no test passes sooner for

@@ -80,30 +80,57 @@ static void interrupt(int signal)
 	interrupted = signal;
 }
 
-/* Reads with the terminal's echo off, and on again whatever happens; a signal then takes effect. */
-static bool read_hidden(int tty, char *line, size_t size)
+static bool say_prompt(int tty, const char *vm, const char *prompt)
+{
+	return dprintf(tty, "(%s) %s", vm, prompt) > 0;
+}
+
+/* Wait for a line, or its end, to be typed, with signals as in @mask. False: one came. */
+static bool await_line(int tty, const sigset_t *mask)
+{
+	struct pollfd p = {.fd = tty, .events = POLLIN};
+
+	while (!interrupted)
+		if (ppoll(&p, 1, NULL, mask) > 0)
+			return true;
+	return false;
+}
+
+/*
+ * Asks with the terminal's echo off, before the first word of the prompt for those who type fast,
+ * and on again whatever happens; a signal then takes effect.
+ */
+static bool ask_hidden(int tty, const char *vm, const char *prompt, char *line, size_t size)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
 	enum { COUNT = sizeof(signals) / sizeof(signals[0]) };
 	const struct sigaction action = {.sa_handler = interrupt};
 	struct sigaction before[COUNT];
 	struct termios shown, hidden;
+	sigset_t held, mask;
 	bool ok = false;
 
 	interrupted = 0;
+	sigemptyset(&held);
+	for (int i = 0; i < COUNT; i++)
+		sigaddset(&held, signals[i]);
+	/* They are let through only where one ends the wait: await_line(). */
+	sigprocmask(SIG_BLOCK, &held, &mask);
 	for (int i = 0; i < COUNT; i++)
 		sigaction(signals[i], &action, &before[i]);
 	if (tcgetattr(tty, &shown) == 0) {
 		hidden = shown;
 		hidden.c_lflag &= ~(tcflag_t)ECHO;
 		tcsetattr(tty, TCSAFLUSH, &hidden);
-		ok = read_line(tty, line, size) && !interrupted;
+		ok = say_prompt(tty, vm, prompt) && await_line(tty, &mask) &&
+		     read_line(tty, line, size);
 		tcsetattr(tty, TCSAFLUSH, &shown);
 		if (write(tty, "\n", 1) < 0)
 			ok = false;
 	}
 	for (int i = 0; i < COUNT; i++)
 		sigaction(signals[i], &before[i], NULL);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
 	if (interrupted)
 		raise(interrupted);
 	return ok;
@@ -119,8 +146,8 @@ static bool ask_user(struct session *s, const char *prompt, bool shown, char *li
 			s->vm, prompt);
 		return false;
 	}
-	dprintf(tty, "(%s) %s", s->vm, prompt);
-	ok = shown ? read_line(tty, line, size) : read_hidden(tty, line, size);
+	ok = shown ? say_prompt(tty, s->vm, prompt) && read_line(tty, line, size)
+		   : ask_hidden(tty, s->vm, prompt, line, size);
 	if (!ok)
 		log_error("%s: no answer was given", s->vm);
 	close(tty);

@@ -113,6 +113,16 @@ def escapes(context):
     agent.idle()
 
 
+# One process: a shell that is just starting another cannot be stopped.
+WAITS = """
+import os, signal
+signal.signal(signal.SIGCONT, lambda number, frame: os.write(1, b"goes on\\n"))
+os.write(1, b"waits\\n")
+while True:
+    signal.pause()
+"""
+
+
 @test("terminal: its size follows; ^C, ^Z and ^\\ are the command's")
 def keys(context):
     agent = context.agent()
@@ -128,12 +138,14 @@ def keys(context):
     terminal.type("\3")
     terminal.expect(r"got INT\r\n")
     terminal.expect("ready> $")
-    terminal.type("sh -c 'echo sleeps; exec sleep 1000'\r")
-    terminal.expect("^sleeps\r\n")
+    (context.folder / "waits").write_text(WAITS)
+    terminal.type(f"python3 {context.folder}/waits\r")
+    terminal.expect("^waits\r\n")
     terminal.type("\x1a")
-    terminal.expect(r"Stopped +sh -c .*\r\nready> $")
+    terminal.expect(r"Stopped +python3 .*\r\nready> $")
     terminal.type("fg; echo status $?\r")
-    terminal.expect("^sh -c .*\r\n")
+    # Not before that is the terminal the command's again.
+    terminal.expect("^goes on\r\n")
     terminal.type("\x1c")
     terminal.expect("^status 131\r\nready> $")
     terminal.type("exit 9\r")
