@@ -4,6 +4,7 @@ host, one process on AF_VSOCK in the guest (vsock_many.c)."""
 import json
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -81,11 +82,13 @@ def to_the_host(guest, count, size):
                               stdout=subprocess.PIPE)
     try:
         guest.check(server.stdout.readline() == b"ready\n", "the server did not start")
+        # It says who connects, and waits when nobody reads that.
+        threading.Thread(target=server.stdout.read, daemon=True).start()
         said = guest.inside(f"/vsock_many connect {TO_HOST} {count} {size}", DEADLINE)
         guest.check(f"FACT connected {count}" in said and f"FACT echoed {count}" in said, said)
     finally:
         server.kill()
-        server.communicate()
+        server.wait()
 
 
 @test("sockets: 1000 at once, each way", count=1000, size=3000, buffer=4096, memory="512M")
