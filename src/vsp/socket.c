@@ -25,7 +25,10 @@
 
 #include "base/guid.h"
 
-#define NS_PER_MS 1000000ull
+#define NS_PER_MS   1000000ull
+#define WAITING_MAX 1024u /* for the guest to let go of others; more are refused */
+
+static void connection_gone(void *ctx);
 
 struct sockets {
 	struct vmbus *bus;
@@ -33,10 +36,11 @@ struct sockets {
 	struct loop_timer *timer;
 	pthread_mutex_t lock; /* taken before the bus's */
 	pthread_cond_t fewer;
-	struct connection *connections;
-	uint64_t alarm;	    /* when the timer expires, or 0 */
-	uint32_t next_port; /* of the host's end of connections to the guest */
-	unsigned round;	    /* how often the guest was asked what it has seen */
+	struct connection *connections; /* the newest first */
+	unsigned waiting, leaving;	/* of them WAITING, ENDED */
+	uint64_t alarm;			/* when the timer expires, or 0 */
+	uint32_t next_port;		/* of the host's end of connections to the guest */
+	unsigned round;			/* how often the guest was asked what it has seen */
 	bool asking;
 };
 
@@ -50,10 +54,21 @@ static void insert(struct sockets *s, struct connection *c)
 	if (c->next)
 		c->next->link = &c->next;
 	s->connections = c;
+	s->waiting += c->phase == WAITING;
+}
+
+static void set_phase(struct connection *c, enum phase phase)
+{
+	struct sockets *s = c->sockets;
+
+	s->waiting += (phase == WAITING) - (c->phase == WAITING);
+	s->leaving += (phase == ENDED) - (c->phase == ENDED);
+	c->phase = phase;
 }
 
 static void extract(struct connection *c)
 {
+	set_phase(c, OPEN); /* which is not counted */
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
@@ -67,42 +82,30 @@ static void set_alarm(struct sockets *s, uint64_t when)
 	loop_timer_arm(s->timer, when, 0);
 }
 
-/* True: the caller ends a connection that nobody opened, and nobody else will. */
-static bool give_up(struct connection *c)
-{
-	if (c->phase != OFFERED)
-		return false;
-	c->phase = ENDED;
-	return true;
-}
-
 /* ---- Ends ------------------------------------------------------------------------------------ */
 
-/* After give_up(), the lock not held. */
-static void failed(struct connection *c, int err)
-{
-	const struct sockets_config *config = &c->sockets->config;
-
-	if (!c->from_guest)
-		config->answered(config->ctx, &c->request, err, 0);
-	close(c->request.fd);
-	vmbus_withdraw(c->channel);
-}
-
-static void connection_free(struct connection *c)
+/*
+ * Ends a connection that nobody opened, with the error that it failed with; the lock is released
+ * meanwhile. False: somebody did open it, or it has ended.
+ */
+static bool fail(struct connection *c, int err)
 {
 	struct sockets *s = c->sockets;
+	bool offered = c->phase == OFFERED;
 
-	pthread_mutex_lock(&s->lock);
-	extract(c);
-	pthread_cond_signal(&s->fewer);
+	if (!offered && c->phase != WAITING)
+		return false;
+	set_phase(c, ENDED);
 	pthread_mutex_unlock(&s->lock);
-	free(c);
-}
-
-static void connection_gone(void *ctx)
-{
-	connection_free(ctx);
+	if (!c->from_guest)
+		s->config.answered(s->config.ctx, &c->request, err, 0);
+	close(c->request.fd);
+	if (offered)
+		vmbus_withdraw(c->channel);
+	else
+		connection_gone(c);
+	pthread_mutex_lock(&s->lock);
+	return true;
 }
 
 void connection_deadline(struct connection *c, unsigned ms)
@@ -189,7 +192,7 @@ static int verdict(struct sockets *s, struct connection *c, uint64_t now)
 		return -ECONNREFUSED;
 	if (c->deadline && c->deadline <= now) {
 		c->deadline = 0;
-		if (c->phase == OFFERED)
+		if (c->phase == OFFERED || c->phase == WAITING)
 			return -ETIMEDOUT;
 		if (c->phase == OPEN)
 			vmbus_withdraw(c->channel);
@@ -221,12 +224,8 @@ static void look(void *ctx)
 
 		next = c->next;
 		err = verdict(s, c, now);
-		if (err && give_up(c)) {
-			/* The list may change meanwhile: begin anew. */
-			pthread_mutex_unlock(&s->lock);
-			failed(c, err);
-			pthread_mutex_lock(&s->lock);
-			next = s->connections;
+		if (err && fail(c, err)) {
+			next = s->connections; /* the list may have changed meanwhile */
 			continue;
 		}
 		again = next_look(s, c, now);
@@ -249,7 +248,7 @@ static int opened(void *ctx, struct vmbus_channel *ch, const uint8_t *user_data)
 	pthread_mutex_lock(&s->lock);
 	ours = c->phase == OFFERED;
 	if (ours) {
-		c->phase = OPEN;
+		set_phase(c, OPEN);
 		c->deadline = 0;
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -261,9 +260,9 @@ static int opened(void *ctx, struct vmbus_channel *ch, const uint8_t *user_data)
 	if (!err)
 		return 0;
 	pthread_mutex_lock(&s->lock);
-	c->phase = ENDED;
+	set_phase(c, OFFERED);
+	fail(c, err);
 	pthread_mutex_unlock(&s->lock);
-	failed(c, err);
 	return err;
 }
 
@@ -274,7 +273,7 @@ static void closed(void *ctx, struct vmbus_channel *ch)
 	stream_close(c);
 	close(c->request.fd);
 	pthread_mutex_lock(&c->sockets->lock);
-	c->phase = ENDED;
+	set_phase(c, ENDED);
 	pthread_mutex_unlock(&c->sockets->lock);
 	vmbus_withdraw(ch);
 }
@@ -287,29 +286,75 @@ static const struct vmbus_provider connection_provider = {
 	.gone = connection_gone,
 };
 
-/* Offers @c, which is the bus's from then on; or frees it. */
-static int offer(struct sockets *s, struct connection *c, const GUID *instance)
+/* The lock is held. */
+static int offer(struct connection *c)
 {
+	struct sockets *s = c->sockets;
 	struct vmbus_offer offer = {
 		.name = "socket",
 		.interface = c->request.service,
-		.instance = *instance,
+		.instance = c->instance,
 		.flags = SOCKET_OFFER_FLAGS,
 		.service = VMBUS_SERVED_TOGETHER,
 	};
 	struct socket_offer data = {.pipe = VMBUS_PIPE_BYTES, .for_guest_accept = !c->from_guest};
-	uint64_t now = loop_now();
 	int err;
 
 	memcpy(offer.user_data, &data, sizeof(data));
-	pthread_mutex_lock(&s->lock);
-	insert(s, c);
-	c->deadline = now + c->request.timeout_ms * NS_PER_MS;
-	c->ask_at = now + SOCKET_ASK * NS_PER_MS;
-	c->round = s->round;
 	err = vmbus_offer(s->bus, &offer, &connection_provider, c, &c->channel);
-	set_alarm(s, c->ask_at < c->deadline ? c->ask_at : c->deadline);
+	if (err)
+		return err;
+	set_phase(c, OFFERED);
+	c->round = s->round;
+	c->ask_at = loop_now() + SOCKET_ASK * NS_PER_MS;
+	set_alarm(s, c->ask_at);
+	return 0;
+}
+
+/* The guest has let go of some: offer those that wait, the oldest first. The lock is held. */
+static void offer_waiting(struct sockets *s)
+{
+	while (s->waiting && s->leaving < SOCKET_LEAVING_MAX) {
+		struct connection *oldest = NULL;
+
+		for (struct connection *c = s->connections; c; c = c->next)
+			if (c->phase == WAITING)
+				oldest = c;
+		if (offer(oldest))
+			return; /* it goes on waiting, until its time is up */
+	}
+}
+
+static void connection_gone(void *ctx)
+{
+	struct connection *c = ctx;
+	struct sockets *s = c->sockets;
+
+	pthread_mutex_lock(&s->lock);
+	extract(c);
+	offer_waiting(s);
+	pthread_cond_signal(&s->fewer);
 	pthread_mutex_unlock(&s->lock);
+	free(c);
+}
+
+/* Offers @c, now or when the guest has let go of others; or frees it. */
+static int begin(struct connection *c)
+{
+	struct sockets *s = c->sockets;
+	int err = -ENOSPC;
+
+	pthread_mutex_lock(&s->lock);
+	c->deadline = loop_now() + c->request.timeout_ms * NS_PER_MS;
+	insert(s, c);
+	set_alarm(s, c->deadline);
+	if (s->waiting == 1 && s->leaving < SOCKET_LEAVING_MAX)
+		err = offer(c);
+	if (err == -ENOSPC && s->leaving && s->waiting <= WAITING_MAX)
+		err = 0;
+	pthread_mutex_unlock(&s->lock);
+	if (err)
+		connection_gone(c);
 	return err;
 }
 
@@ -319,24 +364,21 @@ static int offer(struct sockets *s, struct connection *c, const GUID *instance)
 void sockets_connect(struct sockets *s, const struct socket_request *request)
 {
 	struct connection *c = calloc(1, sizeof(*c));
-	GUID instance;
 	int err = -ENOMEM;
 
 	if (c) {
 		c->sockets = s;
 		c->request = *request;
 		/* The guest sees the first word as the port of the host's end. */
-		guid_new(&instance);
+		guid_new(&c->instance);
 		pthread_mutex_lock(&s->lock);
 		c->port = s->next_port++;
 		pthread_mutex_unlock(&s->lock);
-		instance.Data1 = c->port;
-		err = offer(s, c, &instance);
+		c->instance.Data1 = c->port;
+		err = begin(c);
 	}
 	if (!err)
 		return;
-	if (c)
-		connection_free(c);
 	s->config.answered(s->config.ctx, request, err, 0);
 	close(request->fd);
 }
@@ -354,11 +396,10 @@ int sockets_accept(struct sockets *s, const GUID *endpoint, const GUID *service,
 	c->from_guest = true;
 	c->request = (struct socket_request){
 		.fd = fd, .service = *service, .timeout_ms = SOCKET_GUEST_OPENS};
-	err = offer(s, c, endpoint);
-	if (err) {
-		connection_free(c);
+	c->instance = *endpoint;
+	err = begin(c);
+	if (err)
 		close(fd);
-	}
 	return err;
 }
 
@@ -395,12 +436,8 @@ void sockets_destroy(struct sockets *s)
 	pthread_mutex_lock(&s->lock);
 	for (c = s->connections; c; c = next) {
 		next = c->next;
-		if (!give_up(c))
-			continue;
-		pthread_mutex_unlock(&s->lock);
-		failed(c, -ECONNRESET);
-		pthread_mutex_lock(&s->lock);
-		next = s->connections;
+		if (fail(c, -ECONNRESET))
+			next = s->connections;
 	}
 	while (s->connections || s->asking)
 		pthread_cond_wait(&s->fewer, &s->lock);

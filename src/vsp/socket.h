@@ -35,6 +35,13 @@
  */
 #define SOCKET_ASK 200u
 
+/*
+ * So many closed connections may the guest yet have to let go of; then new ones wait. Linux frees
+ * their rings, 512 KiB each perhaps, when it has nothing else to do: whoever connects and closes
+ * without a pause would use up its memory, and the numbers of channels.
+ */
+#define SOCKET_LEAVING_MAX 256u
+
 struct sockets;
 
 /* A program of the host that wants to be connected to the guest. */

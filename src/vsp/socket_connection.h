@@ -11,6 +11,7 @@
 #include "vsp/socket_protocol.h"
 
 enum phase {
+	WAITING, /* it has no channel: the guest has yet to let go of others */
 	OFFERED, /* the guest has not opened the channel */
 	OPEN,
 	ENDED, /* the descriptor is closed; the guest has yet to let go */
@@ -22,12 +23,13 @@ struct connection {
 	struct socket_request request;
 	bool from_guest;
 	uint32_t port; /* of the host's end, unless @from_guest */
+	GUID instance; /* of the channel: the end that connects */
 
 	/* Guarded by the lock of @sockets; the phase of an open connection is the serving thread's.
 	 */
 	struct connection *next, **link;
 	enum phase phase;
-	uint64_t deadline; /* OFFERED: to open it; OPEN: to end it; 0: none */
+	uint64_t deadline; /* WAITING, OFFERED: to open it; OPEN: to end it; 0: none */
 	uint64_t ask_at;   /* OFFERED: when to ask what the guest has seen */
 	unsigned round;	   /* how often it had been asked when it was offered */
 	bool refused;	   /* the guest has seen it and did not open it */

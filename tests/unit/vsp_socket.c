@@ -86,8 +86,8 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* A program asks; returns its end. The guest has the offer. */
-static int ask(struct host *h, unsigned timeout, uint32_t skip, struct vmbus_offer_channel *offer)
+/* A program asks; returns its end. */
+static int ask_only(struct host *h, unsigned timeout, uint32_t skip)
 {
 	struct socket_request r = {.service = service, .timeout_ms = timeout, .skip = skip};
 	int pair[2];
@@ -95,8 +95,16 @@ static int ask(struct host *h, unsigned timeout, uint32_t skip, struct vmbus_off
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	r.fd = pair[0];
 	sockets_connect(h->sockets, &r);
-	guest_take(h->guest, VMBUS_OFFER_CHANNEL, offer, sizeof(*offer));
 	return pair[1];
+}
+
+/* The same, and the guest has the offer. */
+static int ask(struct host *h, unsigned timeout, uint32_t skip, struct vmbus_offer_channel *offer)
+{
+	int fd = ask_only(h, timeout, skip);
+
+	guest_take(h->guest, VMBUS_OFFER_CHANNEL, offer, sizeof(*offer));
+	return fd;
 }
 
 /* The same, and the guest accepts. */
@@ -478,6 +486,40 @@ static void test_data_after_the_end(void **state)
 	close(fd);
 }
 
+/* It sees that connections have ended, and lets go of none: new ones wait, in order. */
+static void test_a_guest_that_lets_go_of_nothing(void **state)
+{
+	struct host *h = *state;
+	struct vmbus_offer_channel offer, offers[2];
+	static struct vmbus_relid_message ended[SOCKET_LEAVING_MAX];
+	int first, second;
+
+	for (unsigned i = 0; i < SOCKET_LEAVING_MAX; i++) {
+		close(ask(h, 1, 0, &offer));
+		assert_int_equal(answer(h), -ETIMEDOUT);
+		guest_take(h->guest, VMBUS_RESCIND_OFFER, &ended[i], sizeof(ended[i]));
+	}
+	/* One that waits is as long about it as it wants to be. */
+	close(ask_only(h, 1, 0));
+	assert_int_equal(answer(h), -ETIMEDOUT);
+	first = ask_only(h, FOREVER, 0);
+	second = ask_only(h, FOREVER, 0);
+	guest_take_nothing(h->guest);
+	guest_post(h->guest, VMBUS_RELID_RELEASED, &ended[0], sizeof(ended[0]));
+	guest_take(h->guest, VMBUS_OFFER_CHANNEL, &offers[0], sizeof(offers[0]));
+	guest_take(h->guest, VMBUS_OFFER_CHANNEL, &offers[1], sizeof(offers[1]));
+	for (unsigned i = 0; i < 2; i++) {
+		struct guest_channel c;
+
+		guest_open(h->guest, &c, &offers[i], 6);
+		assert_int_equal(answer(h), 0);
+		say(&c, "here", 4);
+		expect_read(i ? second : first, "here", 4);
+	}
+	close(first);
+	close(second);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -499,6 +541,7 @@ int main(void)
 		TEST(test_a_packet_of_no_known_type),
 		TEST(test_a_packet_without_a_header),
 		TEST(test_data_after_the_end),
+		TEST(test_a_guest_that_lets_go_of_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
