@@ -29,7 +29,7 @@ static int place_and_copy(struct disk *to, const struct run *run)
 	while (at < run->end && !err && !settled) {
 		struct disk_extent x = {0};
 
-		err = to->ops->place(to, at, run->end - at, false, &x);
+		err = to->ops->place(to, at, run->end - at, NULL, false, &x);
 		if (err)
 			break;
 		err = disk_file_copy(&to->file, x.file_offset, run->file,

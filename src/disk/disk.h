@@ -195,7 +195,7 @@ int disk_parent_locator(struct disk *d, enum disk_locator which, char **path);
 
 enum disk_op {
 	DISK_READ,
-	DISK_WRITE,
+	DISK_WRITE, /* zeros to where there is nothing, and nothing reads as zeros, take no room */
 	/*
 	 * Everything answered before this was submitted becomes durable. Once that failed for a
 	 * file, no flush of it succeeds until it is opened anew: what was lost is not known.

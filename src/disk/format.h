@@ -9,7 +9,8 @@
  * Reading:   map() says where a run of bytes is.
  * Writing:   place() says where a run of bytes shall be written, making room if it must; the core
  *            writes; settle() makes it visible. An extent that needs no settle() says so: it was
- *            allocated before, and writing in place is all there is to do.
+ *            allocated before, and writing in place is all there is to do. Where room would have
+ *            to be made it first looks at the data: zeros that read as zeros already need none.
  * Flushing:  flush() makes everything settled before it durable: first the data, then the tables
  * that refer to it. A format may hold table changes in memory until then (or until its cache needs
  * the room).
@@ -34,6 +35,7 @@
 #include "disk/disk.h"
 #include "disk/file.h"
 #include "disk/gate.h"
+#include "disk/iov.h"
 
 enum disk_place {
 	DISK_HERE,	/* in this file at file_offset */
@@ -77,8 +79,14 @@ struct disk_format_ops {
 
 	int (*map)(struct disk *d, uint64_t offset, uint64_t length, bool nowait,
 		struct disk_extent *extent);
-	int (*place)(struct disk *d, uint64_t offset, uint64_t length, bool nowait,
-		struct disk_extent *extent);
+	/*
+	 * place - @data: what is about to be written. Zeros to what has no room, and reads as zeros
+	 * by the rules of the format itself, get none: the extent is DISK_NOWHERE, and writing it
+	 * is done; all that a write leaves beside its data (a new identifier of the contents) was
+	 * left. NULL: what it will be is not known. Every other extent is DISK_HERE.
+	 */
+	int (*place)(struct disk *d, uint64_t offset, uint64_t length, const struct disk_iov *data,
+		bool nowait, struct disk_extent *extent);
 	/* settle - the data of @extent was written (@err 0) or not. */
 	int (*settle)(struct disk *d, uint64_t offset, const struct disk_extent *extent, int err);
 	/* flush - see above. NULL: flushing the file is enough. */

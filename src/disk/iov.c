@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
+
 void disk_iov_advance(struct disk_iov *at, uint64_t bytes)
 {
 	while (at->n && bytes >= at->iov->iov_len - at->skip) {
@@ -59,6 +61,18 @@ unsigned disk_iov_window(const struct disk_iov *at, uint64_t length,
 	}
 	*window = room;
 	return n;
+}
+
+bool disk_iov_is_zero(struct disk_iov at, uint64_t length)
+{
+	while (length) {
+		struct iovec area = next(&at, length);
+
+		if (!bytes_are_zero(area.iov_base, area.iov_len))
+			return false;
+		length -= area.iov_len;
+	}
+	return true;
 }
 
 void disk_iov_zero(struct disk_iov at, uint64_t length)

@@ -5,6 +5,7 @@
 #ifndef PARTITA_DISK_IOV_H
 #define PARTITA_DISK_IOV_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -26,6 +27,8 @@ void disk_iov_advance(struct disk_iov *at, uint64_t bytes);
  */
 unsigned disk_iov_window(const struct disk_iov *at, uint64_t length,
 	struct iovec room[DISK_IOV_ROOM], const struct iovec **window, uint64_t *bytes);
+/* disk_iov_is_zero - are the next @length bytes? */
+bool disk_iov_is_zero(struct disk_iov at, uint64_t length);
 /* disk_iov_zero - zeros into the next @length bytes. */
 void disk_iov_zero(struct disk_iov at, uint64_t length);
 /* disk_iov_read, disk_iov_write - copy the next @length bytes to, from a buffer. */

@@ -71,6 +71,12 @@ static int raw_map(
 	return 0;
 }
 
+static int raw_place(struct disk *d, uint64_t offset, uint64_t length, const struct disk_iov *data,
+	bool nowait, struct disk_extent *extent)
+{
+	return raw_map(d, offset, length, nowait, extent);
+}
+
 static int raw_zero(struct disk *d, uint64_t offset, uint64_t length, bool unmap, uint64_t *done)
 {
 	*done = length;
@@ -106,7 +112,7 @@ const struct disk_format_ops disk_raw = {
 	.close = raw_close,
 	.create = raw_create,
 	.map = raw_map,
-	.place = raw_map,
+	.place = raw_place,
 	.zero = raw_zero,
 	.resize = raw_resize,
 };

@@ -182,10 +182,14 @@ static int start_write(
 
 	op->disk_offset = r->offset + r->reached;
 	op->extent.settle = false;
-	err = d->ops->place(d, op->disk_offset, r->length - r->reached, true, &op->extent);
+	err = d->ops->place(d, op->disk_offset, r->length - r->reached, &at, true, &op->extent);
 	if (err)
 		return err;
 	*length = op->extent.length;
+	if (op->extent.place == DISK_NOWHERE) {
+		disk_op_give(op);
+		return 0;
+	}
 	op->kind = OP_WRITE;
 	op->file = &d->file;
 	op->at = at;

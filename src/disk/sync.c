@@ -131,13 +131,15 @@ static int write_next(struct disk_request *r, struct disk_iov at, uint64_t *move
 	struct disk *d = r->disk;
 	struct disk_extent x = {0};
 	uint64_t offset = r->offset + r->reached;
-	int err = d->ops->place(d, offset, r->length - r->reached, false, &x), settled;
+	int err = d->ops->place(d, offset, r->length - r->reached, &at, false, &x), settled;
 
 	if (err)
 		return err;
+	*moved = x.length;
+	if (x.place == DISK_NOWHERE)
+		return 0;
 	err = disk_file_move(&d->file, true, at, x.length, x.file_offset);
 	settled = x.settle ? d->ops->settle(d, offset, &x, err) : 0;
-	*moved = x.length;
 	return err ? err : settled;
 }
 
@@ -164,7 +166,7 @@ static int write_zeros(
 {
 	disk_ticket t = disk_gate_enter(&d->gate, stripe, true);
 	struct disk_extent x = {0};
-	int err = d->ops->place(d, offset, length, false, &x), settled = 0;
+	int err = d->ops->place(d, offset, length, NULL, false, &x), settled = 0;
 
 	if (!err) {
 		/* A new place may be behind the end of the file, which the data then moves. */

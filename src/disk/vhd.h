@@ -266,8 +266,8 @@ int vhd_page_read(struct vhd *v, uint64_t number, uint64_t bits[VHD_PAGE_WORDS])
 
 int vhd_map(
 	struct disk *d, uint64_t offset, uint64_t length, bool nowait, struct disk_extent *extent);
-int vhd_place(
-	struct disk *d, uint64_t offset, uint64_t length, bool nowait, struct disk_extent *extent);
+int vhd_place(struct disk *d, uint64_t offset, uint64_t length, const struct disk_iov *data,
+	bool nowait, struct disk_extent *extent);
 int vhd_settle(struct disk *d, uint64_t offset, const struct disk_extent *extent, int err);
 int vhd_flush(struct disk *d);
 bool vhd_dirty(struct disk *d);

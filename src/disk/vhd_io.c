@@ -26,6 +26,11 @@ static uint64_t in_page(const struct vhd *v, uint64_t offset, uint64_t length)
 	return smaller(length, bytes - offset % bytes);
 }
 
+static uint64_t in_block(const struct vhd *v, uint64_t offset, uint64_t length)
+{
+	return smaller(length, v->block_size - (offset & (v->block_size - 1)));
+}
+
 static uint64_t file_offset(const struct vhd *v, uint32_t room, uint64_t offset)
 {
 	return vhd_room_offset(room) + v->bitmap_size + (offset & (v->block_size - 1));
@@ -132,8 +137,8 @@ static int allocate(struct vhd *v, uint32_t block)
 	return err;
 }
 
-int vhd_place(
-	struct disk *d, uint64_t offset, uint64_t length, bool nowait, struct disk_extent *extent)
+int vhd_place(struct disk *d, uint64_t offset, uint64_t length, const struct disk_iov *data,
+	bool nowait, struct disk_extent *extent)
 {
 	struct vhd *v = vhd_of(d);
 	struct vhd_page *p;
@@ -150,6 +155,11 @@ int vhd_place(
 	if (!vhd_has_blocks(v))
 		return 0;
 	while ((room = atomic_load_explicit(&v->bat[block], memory_order_acquire)) == VHD_UNUSED) {
+		extent->length = in_block(v, offset, length);
+		if (data && v->nowhere == DISK_NOWHERE && disk_iov_is_zero(*data, extent->length)) {
+			extent->place = DISK_NOWHERE;
+			return 0;
+		}
 		err = nowait ? -EAGAIN : allocate(v, block);
 		if (err)
 			return err;
@@ -210,7 +220,7 @@ int vhd_zero_here(struct vhd *v, uint64_t offset, uint64_t length, bool unmap)
 {
 	while (length) {
 		struct disk_extent e;
-		int err = vhd_place(&v->disk, offset, length, false, &e);
+		int err = vhd_place(&v->disk, offset, length, NULL, false, &e);
 
 		if (err)
 			return err;

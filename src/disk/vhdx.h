@@ -233,8 +233,8 @@ int vhdx_region_extend(struct vhdx *v, struct vhdx_region *region, uint32_t leng
 /* Parts of the table of operations, as format.h has them (vhdx_io.c ...). */
 int vhdx_map(
 	struct disk *d, uint64_t offset, uint64_t length, bool nowait, struct disk_extent *extent);
-int vhdx_place(
-	struct disk *d, uint64_t offset, uint64_t length, bool nowait, struct disk_extent *extent);
+int vhdx_place(struct disk *d, uint64_t offset, uint64_t length, const struct disk_iov *data,
+	bool nowait, struct disk_extent *extent);
 int vhdx_settle(struct disk *d, uint64_t offset, const struct disk_extent *extent, int err);
 int vhdx_flush(struct disk *d);
 int vhdx_zero(struct disk *d, uint64_t offset, uint64_t length, bool unmap, uint64_t *done);

@@ -38,6 +38,16 @@ static enum disk_place place_of(const struct vhdx *v, const struct vhdx_block *b
 	return v->has_parent && b->state == VHDX_BLOCK_NOT_PRESENT ? DISK_IN_PARENT : DISK_NOWHERE;
 }
 
+/*
+ * Does everybody read zeros in this block? Of one that another program unmapped, that one may read
+ * what was there before.
+ */
+static bool is_zero(const struct vhdx *v, const struct vhdx_block *b)
+{
+	return b->state == VHDX_BLOCK_ZERO ||
+	       (b->state == VHDX_BLOCK_NOT_PRESENT && !v->has_parent);
+}
+
 /* Blocks behind the extent that continue it: all but partial ones, while they are in memory. */
 static void extend(struct vhdx *v, uint64_t offset, uint64_t length, struct disk_extent *x)
 {
@@ -149,29 +159,31 @@ static int place_partial(struct vhdx *v, uint64_t offset, bool nowait, const str
 	return x->settle ? before_change(v, nowait) : 0;
 }
 
-int vhdx_place(
-	struct disk *d, uint64_t offset, uint64_t length, bool nowait, struct disk_extent *extent)
+int vhdx_place(struct disk *d, uint64_t offset, uint64_t length, const struct disk_iov *data,
+	bool nowait, struct disk_extent *extent)
 {
 	struct vhdx *v = vhdx_of(d);
 	struct vhdx_block b;
 	int err = 0;
 
+	*extent = (struct disk_extent){.length = block_left(v, offset, length)};
 	if (!vhdx_data_begun(v))
 		err = nowait ? -EAGAIN : vhdx_data_begin(v);
 	if (!err)
 		err = vhdx_block(v, offset >> v->block_shift, nowait, &b);
 	if (!err && !b.offset) {
+		if (data && is_zero(v, &b) && disk_iov_is_zero(*data, extent->length)) {
+			extent->place = DISK_NOWHERE;
+			return 0;
+		}
 		err = before_change(v, nowait);
 		if (!err)
 			err = vhdx_block_allocate(v, offset >> v->block_shift, nowait, &b);
 	}
 	if (err)
 		return err;
-	*extent = (struct disk_extent){
-		.place = DISK_HERE,
-		.length = block_left(v, offset, length),
-		.file_offset = b.offset + in_block(v, offset),
-	};
+	extent->place = DISK_HERE;
+	extent->file_offset = b.offset + in_block(v, offset);
 	if (b.state == VHDX_BLOCK_PARTIAL)
 		return place_partial(v, offset, nowait, &b, extent);
 	extend(v, offset, length, extent);
@@ -236,7 +248,7 @@ static int zero_block(struct vhdx *v, const struct hole *h)
 	struct vhdx_block b;
 	int err = vhdx_block(v, h->block, false, &b);
 
-	if (err || place_of(v, &b) == DISK_NOWHERE)
+	if (err || is_zero(v, &b) || (h->release && place_of(v, &b) == DISK_NOWHERE))
 		return err;
 	err = before_change(v, false);
 	if (err)
@@ -267,13 +279,16 @@ static int zero_one(struct vhdx *v, const struct hole *h)
 	return err;
 }
 
-/* Blocks that are nowhere already are passed over quickly. */
+/* Blocks that are zeros already are passed over quickly. */
 static uint64_t zeros_already(struct vhdx *v, uint64_t offset, uint64_t length)
 {
-	struct disk_extent x = {.place = DISK_NOWHERE};
+	struct vhdx_block b;
+	uint64_t run = 0;
 
-	extend(v, offset, length, &x);
-	return x.length;
+	while (run < length && !vhdx_block(v, (offset + run) >> v->block_shift, true, &b) &&
+		is_zero(v, &b))
+		run += block_left(v, offset + run, length - run);
+	return run;
 }
 
 int vhdx_zero(struct disk *d, uint64_t offset, uint64_t length, bool unmap, uint64_t *done)

@@ -121,6 +121,27 @@ def _(context):
     context.disk("check", "disk.vhdx")
 
 
+for kind_ in ("VHD", "VHDX"):
+
+    @test(f"nbd: {kind_}: written zeros take no room", kind=kind_)
+    def _(context, kind):
+        image = create(context, kind)
+        empty = context.path(image).stat().st_size
+        with serve(context, image) as (uri, _):
+            context.run("qemu-io", "-f", "raw", "-c", "write -P 0 512 20M", "-c", "write -P 0 0 64M",
+                        "-c", "write -f -P 0 33M 4k", uri)
+        context.check(context.path(image).stat().st_size == empty, "the file has grown")
+        context.raw("zeros.raw", 64 * MIB)
+        format_ = {"VHD": "vpc", "VHDX": "vhdx"}[kind]
+        context.run("qemu-img", "compare", "-f", format_, "-F", "raw", image, "zeros.raw")
+        if kind == "VHD":  # of a VHDX qemu tells nothing, and checks it instead
+            mapped = json.loads(context.run("qemu-img", "map", "-f", "vpc", "--output=json", image))
+            context.check(all(extent["zero"] for extent in mapped), str(mapped))
+        else:
+            context.run("qemu-img", "check", "-f", "vhdx", image)
+        context.disk("check", image)
+
+
 @test("nbd: SIGKILL loses nothing that was flushed")
 def _(context):
     context.disk("create", "disk.vhdx", "--size", "64M", "--block-size", "1M")

@@ -204,6 +204,16 @@ static void write_burst(struct run *r, uint64_t offset, uint64_t length)
 	disk_queue_destroy(q);
 }
 
+static void write_zeros(struct run *r, uint64_t offset, uint64_t length)
+{
+	uint8_t *zeros = calloc(1, length);
+
+	assert_non_null(zeros);
+	will_have(r, offset, length, 0);
+	succeed(r, "write of zeros", disk_write(r->disk, zeros, length, offset));
+	free(zeros);
+}
+
 /* Sectors, or blocks. */
 static void choose(struct run *r, uint64_t *offset, uint64_t *length)
 {
@@ -244,7 +254,9 @@ static void step(struct run *r, bool may_resize)
 	uint64_t offset, length;
 
 	choose(r, &offset, &length);
-	if (what < 30) {
+	if (what < 5) {
+		write_zeros(r, offset, length);
+	} else if (what < 30) {
 		write_sectors(r, offset, length);
 	} else if (what < 45) {
 		write_burst(r, offset, length);

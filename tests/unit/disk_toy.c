@@ -53,8 +53,8 @@ static int toy_map(
 	return 0;
 }
 
-static int toy_place(
-	struct disk *d, uint64_t offset, uint64_t length, bool nowait, struct disk_extent *x)
+static int toy_place(struct disk *d, uint64_t offset, uint64_t length, const struct disk_iov *data,
+	bool nowait, struct disk_extent *x)
 {
 	struct toy *t = toy_of(d);
 	uint64_t sector = offset / TOY_SECTOR;
