@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "disk/partition.h"
 #include "disk/partition_protocol.h"
@@ -31,19 +32,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
-static uint32_t crc32(const void *data, size_t n)
-{
-	const uint8_t *bytes = data;
-	uint32_t crc = ~0u;
-
-	for (size_t i = 0; i < n; i++) {
-		crc ^= bytes[i];
-		for (unsigned bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320 : 0);
-	}
-	return ~crc;
-}
-
 /* The header in the second sector, and its entries where it says that they are. */
 static void seal(uint8_t *table)
 {
@@ -54,9 +42,9 @@ static void seal(uint8_t *table)
 	h->size = sizeof(*h);
 	h->here = 1;
 	if (h->entries < TABLE / SECTOR && bytes <= TABLE - h->entries * SECTOR)
-		h->entries_crc = crc32(table + h->entries * SECTOR, bytes);
+		h->entries_crc = crc32(0, table + h->entries * SECTOR, bytes);
 	h->crc = 0;
-	h->crc = crc32(h, sizeof(*h));
+	h->crc = crc32(0, (const Bytef *)h, sizeof(*h));
 }
 
 static void put(const void *data, size_t n, uint64_t at)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "base/guid.h"
 #include "disk/partition_protocol.h"
@@ -122,19 +123,6 @@ static int read_primary(struct table *t, const struct mbr *mbr)
 
 /* ---- GPT ------------------------------------------------------------------------------------- */
 
-static uint32_t crc32(const void *data, size_t n)
-{
-	const uint8_t *bytes = data;
-	uint32_t crc = ~0u;
-
-	for (size_t i = 0; i < n; i++) {
-		crc ^= bytes[i];
-		for (unsigned bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320 : 0);
-	}
-	return ~crc;
-}
-
 static bool header_is_valid(const struct table *t, struct gpt_header h, uint64_t block)
 {
 	const uint32_t crc = le32toh(h.crc);
@@ -142,7 +130,7 @@ static bool header_is_valid(const struct table *t, struct gpt_header h, uint64_t
 
 	h.crc = 0;
 	return le64toh(h.signature) == GPT_SIGNATURE && le32toh(h.size) == sizeof(h) &&
-	       crc32(&h, sizeof(h)) == crc && le64toh(h.here) == block &&
+	       crc32(0, (const Bytef *)&h, sizeof(h)) == crc && le64toh(h.here) == block &&
 	       le32toh(h.entry_size) >= GPT_ENTRY_MIN && bytes && bytes <= GPT_ENTRIES_BYTES &&
 	       le64toh(h.entries) < t->blocks &&
 	       (bytes + t->sector - 1) / t->sector <= t->blocks - le64toh(h.entries);
@@ -192,7 +180,7 @@ static int read_entries(struct table *t, const struct gpt_header *h)
 	int err = entries ? disk_read(t->disk, entries, whole, le64toh(h->entries) * t->sector)
 			  : -ENOMEM;
 
-	if (!err && crc32(entries, bytes) != le32toh(h->entries_crc))
+	if (!err && crc32(0, entries, bytes) != le32toh(h->entries_crc))
 		err = damaged(t, "the checksum of its entries is wrong");
 	if (!err)
 		err = take_entries(t, h, entries);

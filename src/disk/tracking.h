@@ -74,6 +74,12 @@ int tracking_state(const char *path, struct tracking_state *state);
 int tracking_query(const char *path, const char *id, uint64_t offset, uint64_t length,
 	struct tracking_range *ranges, uint32_t *n, uint64_t *processed);
 /*
+ * tracking_add - another changed range, behind those of an answer: joined with the last one where
+ * that ends at @from. False: there are @room already.
+ */
+bool tracking_add(
+	struct tracking_range *ranges, uint32_t *n, uint32_t room, uint64_t from, uint64_t to);
+/*
  * tracking_problem - note why the question for @id (NULL: for the state) about the image @path was
  * not answered: @err of one of the two above, which is returned.
  */

@@ -119,18 +119,18 @@ struct query {
 	uint64_t processed; /* up to here, from begin */
 };
 
-/* A changed chunk; false: there is no room for its range. */
-static bool add(struct query *q, uint64_t from, uint64_t to)
+bool tracking_add(
+	struct tracking_range *ranges, uint32_t *n, uint32_t room, uint64_t from, uint64_t to)
 {
-	struct tracking_range *last = q->n ? &q->ranges[q->n - 1] : NULL;
+	struct tracking_range *last = *n ? &ranges[*n - 1] : NULL;
 
 	if (last && last->offset + last->length == from) {
 		last->length += to - from;
 		return true;
 	}
-	if (q->n == q->room)
+	if (*n == room)
 		return false;
-	q->ranges[q->n++] = (struct tracking_range){from, to - from};
+	ranges[(*n)++] = (struct tracking_range){from, to - from};
 	return true;
 }
 
@@ -147,7 +147,7 @@ static int look(struct query *q, uint64_t first, uint64_t n, uint32_t *generatio
 			from = q->begin;
 		if (to > q->end)
 			to = q->end;
-		if (generations[i] > q->since && !add(q, from, to))
+		if (generations[i] > q->since && !tracking_add(q->ranges, &q->n, q->room, from, to))
 			return 1;
 		q->processed = to - q->begin;
 	}

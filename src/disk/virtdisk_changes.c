@@ -72,21 +72,6 @@ static int look(struct disk *d, unsigned above, uint64_t at, uint64_t *end, bool
 	return 0;
 }
 
-/* False: there is no room for one more range. */
-static bool add(struct query *q, uint64_t from, uint64_t to)
-{
-	struct tracking_range *last = q->n ? &q->ranges[q->n - 1] : NULL;
-
-	if (last && last->offset + last->length == from) {
-		last->length += to - from;
-		return true;
-	}
-	if (q->n == q->room)
-		return false;
-	q->ranges[q->n++] = (struct tracking_range){from, to - from};
-	return true;
-}
-
 static int compare(struct disk *now, struct disk *then, struct query *q)
 {
 	const uint64_t end = q->offset + q->length;
@@ -103,7 +88,7 @@ static int compare(struct disk *now, struct disk *then, struct query *q)
 		err = look(now, above_now, at, &to, &changed);
 		if (!err)
 			err = look(then, above_then, at, &to, &changed);
-		if (!err && changed && !add(q, at, to))
+		if (!err && changed && !tracking_add(q->ranges, &q->n, q->room, at, to))
 			break;
 		q->processed = err ? 0 : to - q->offset;
 	}
