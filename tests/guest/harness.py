@@ -22,6 +22,7 @@ from suite import ROOT, SLOWNESS, Checks, Failure, outcome, test  # noqa: E402,F
 
 HERE = Path(__file__).resolve().parent
 TAIL_LINES = 30
+COMPLAINT = re.compile(r"Kernel panic - not syncing|BUG: |Oops: |general protection fault")
 
 # What the test guests' root has beside Debian's essential packages.
 ROOT_PACKAGES = ("dbus", "e2fsprogs", "fio", "hyperv-daemons", "kexec-tools", "libpam-systemd",
@@ -30,8 +31,11 @@ ROOT_PACKAGES = ("dbus", "e2fsprogs", "fio", "hyperv-daemons", "kexec-tools", "l
 
 
 def tail(text):
-    lines = text.replace("\r", "").splitlines()[-TAIL_LINES:]
-    return "\n".join("    | " + line for line in lines)
+    """A console's last lines; or those before the kernel's first complaint, which say why, and after."""
+    lines = text.replace("\r", "").splitlines()
+    end = next((n for n, line in enumerate(lines) if COMPLAINT.search(line)), len(lines))
+    shown = lines[max(end - TAIL_LINES, 0):end + 2 * TAIL_LINES]
+    return "\n".join("    | " + line for line in shown)
 
 
 @dataclass

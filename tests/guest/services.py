@@ -27,6 +27,14 @@ KVP_DAEMON = f"unshare -m sh -c 'd=/sys/class/net; mount -t tmpfs net $d; d=$d/d
              f"mkdir -p $d/device; echo {MAC} >$d/address; " \
              f"echo {ADAPTER} >$d/device/device_id; exec hv_kvp_daemon'"
 
+# A shell at the console. The terminal is silent about what it is sent, and so from one mark to the next
+# comes what commands print, and nothing else.
+COMMANDS = """
+stty -echo
+echo STEP up
+while read -r line; do eval "$line"; done
+"""
+
 # bash says the time without starting a program. The daemons return when they run. The kernel is silent,
 # lest it speak in the middle of what is asked for.
 SHELL = f"""
@@ -36,7 +44,7 @@ ifconfig dummy0 10.1.2.3 netmask 255.255.255.0 up
 {KVP_DAEMON}
 hv_vss_daemon
 hv_fcopy_daemon
-exec bash -c 'echo STEP up; while read -r line; do eval "$line"; done'
+exec bash -c '{COMMANDS}'
 """
 
 
@@ -46,24 +54,27 @@ class Guest:
     def __init__(self, context, *arguments):
         self.context = context
         self.name = context.folder.name
-        self.session = start_root(context, SHELL, *arguments, modules=MODULES)
+        self.begin(start_root(context, SHELL, *arguments, modules=MODULES))
+
+    def begin(self, session):
+        """The machine is this one, which goes on to COMMANDS."""
+        self.session = session
         self.marks = self.seen = 0
         self.await_up()
 
     def await_up(self):
         """Wait until it has started, or started again."""
-        self.seen = self.session.expect("^STEP up", 120, self.seen)
+        self.seen = self.session.expect(r"^STEP up\r*\n", 120, self.seen)
 
     def inside(self, command, deadline=60):
         """Run a command in the guest; returns what it printed."""
         self.marks += 1
-        start = len(self.session.read)
         self.session.send(f"{command}\necho MARK{self.marks}\n".encode())
-        self.session.expect(f"^MARK{self.marks}\\b", deadline, start)
-        text = self.session.read[start:].decode(errors="replace").replace("\r", "")
-        lines = text.splitlines()
-        return "\n".join(line for line in lines if not re.match(
-            r"\[ *\d+\.\d+\]|.*echo MARK\d|MARK\d", line) and line != command)
+        start = self.seen
+        self.seen = self.session.expect(rf"^MARK{self.marks}\r*\n", deadline, start)
+        text = self.session.read[start:self.seen].decode(errors="replace").replace("\r", "")
+        return "\n".join(line for line in text.splitlines()[:-1]
+                         if not re.match(r"\[ *\d+\.\d+\]", line))
 
     def ask(self, *arguments):
         """partita guest VM ... --json: what it printed."""
@@ -149,12 +160,9 @@ def offset(guest):
     """The guest's clock minus the host's, and by how much that may be wrong; seconds."""
     best = (0, 1e9)
     for _ in range(20):
-        start = len(guest.session.read)
         before = time.time()
-        guest.session.send(b"echo TIME $EPOCHREALTIME\n")
-        guest.session.expect(r"^TIME \d+\.\d+\s", 20, start)
+        told = float(guest.inside("echo $EPOCHREALTIME", 20))
         after = time.time()
-        told = float(re.search(rb"^TIME (\d+\.\d+)", guest.session.read[start:], re.M).group(1))
         if (after - before) / 2 < best[1]:
             best = (told - (before + after) / 2, (after - before) / 2)
     return best

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from harness import Failure, test
-from services import Guest
+from services import COMMANDS, Guest
 from storage import start_root
 
 MODULES = ("vsock", "hv_sock")
@@ -30,8 +30,8 @@ socat -t 60 VSOCK-LISTEN:5002,fork,backlog=64 SYSTEM:sha256sum &
 socat -u OPEN:/dev/zero VSOCK-LISTEN:5004,fork &
 socat -t 200 VSOCK-LISTEN:5005,fork SYSTEM:'sleep $(cat /tmp/pause); sha256sum' &
 echo 0 >/tmp/pause
-exec bash -c 'echo STEP up; while read -r line; do eval "$line"; done'
-"""
+exec bash -c '%s'
+""" % COMMANDS
 
 
 def service_of(port):
@@ -50,10 +50,8 @@ class SocketGuest(Guest):
         os.environ["PARTITA_RUN_DIR"] = str(self.run)
         os.environ["PARTITA_SERVICES"] = str(self.registry)
         self.register()
-        self.session = start_root(context, SERVERS, "--vsock", self.path, *arguments,
-                                  modules=MODULES)
-        self.session.expect("^STEP up", 120)
-        self.marks = 0
+        self.begin(start_root(context, SERVERS, "--vsock", self.path, *arguments,
+                              modules=MODULES))
         for port in 5000, 5001, 5002, 5004, 5005:
             self.await_server(port)
 

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 from harness import test
-from services import Guest
+from services import COMMANDS, Guest
+from sockets import service_of
 from storage import start_root
 
 NOBODY = "11111111-2222-3333-4444-555555555555"
@@ -16,12 +17,8 @@ DEADLINE = 60
 
 SERVER = """
 socat VSOCK-LISTEN:5000,fork,backlog=64 PIPE &
-exec bash -c 'echo STEP up; while read -r line; do eval "$line"; done'
-"""
-
-
-def service_of(port):
-    return f"{port:08x}-facb-11e6-bd58-64006a7986d3"
+exec bash -c '%s'
+""" % COMMANDS
 
 
 class Programs(Guest):
@@ -32,9 +29,7 @@ class Programs(Guest):
         self.build = Path(context.partita).resolve().parent
         os.environ["PARTITA_RUN_DIR"] = str(context.folder / "run")
         os.environ["PARTITA_SERVICES"] = str(context.folder / "services.json")
-        self.session = start_root(context, SERVER, modules=("vsock", "hv_sock"))
-        self.session.expect("^STEP up", 120)
-        self.marks = 0
+        self.begin(start_root(context, SERVER, modules=("vsock", "hv_sock")))
         machine, = json.loads(context.tool("list", "--json"))
         self.vm, self.cid = machine["id"], str(machine["cid"])
         self.await_server()
