@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "disk/tracking.h"
 #include "disk/vhdx_protocol.h"
 
@@ -109,8 +110,7 @@ static void reads_zeros(struct disk *d, uint64_t offset, uint64_t length)
 	assert_non_null(data);
 	memset(data, 'x', length);
 	assert_int_equal(disk_read(d, data, length, offset), 0);
-	for (uint64_t k = 0; k < length; k++)
-		assert_int_equal(data[k], 0);
+	assert_true(bytes_are_zero(data, length));
 	free(data);
 }
 
