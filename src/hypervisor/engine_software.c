@@ -5,6 +5,8 @@
 
 /* The most memory that decoded guest code may take. */
 #define CODE_BYTES (16u << 20)
+/* How often a block is executed before it is worth compiling. */
+#define HOT 32u
 /* Family 6, model 0x36: an in-order processor, which this one is; stepping 1. */
 #define SIGNATURE 0x00030661u
 
@@ -29,7 +31,13 @@ static void info(struct engine_info *to)
 
 static void *machine_create(unsigned vps)
 {
-	return x86_machine_create(vps, CODE_BYTES);
+	struct x86_machine *m = x86_machine_create(vps, CODE_BYTES);
+
+	if (m && x86_machine_compile(m, HOT)) {
+		x86_machine_destroy(m);
+		return NULL;
+	}
+	return m;
 }
 
 static void machine_destroy(void *machine)

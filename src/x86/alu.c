@@ -11,7 +11,7 @@
  *
  * Facts: Intel SDM vol. 2.
  */
-#include "x86/family.h"
+#include "x86/recipe.h"
 
 /* Flags after XOR or SUB of a register with itself: ZF and PF. */
 #define FL_ZERO (X86_FL_ZF | X86_FL_PF | 0x0200u)
@@ -305,4 +305,48 @@ void x86_register_alu(x86_emit_fn *table)
 	table[ZYDIS_MNEMONIC_NEG] = emit_neg;
 	table[ZYDIS_MNEMONIC_NOT] = emit_not;
 	x86_register_compare(table);
+}
+
+static void recipe_unary(
+	struct x86_recipes *r, const struct unary_forms sizes[4], enum x86_recipe_kind kind)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		struct x86_recipe recipe = {.kind = (uint8_t)kind, .size = (uint8_t)(1u << i)};
+
+		recipe.form = X86_FORM_R;
+		x86_recipe_add(r, sizes[i].r, recipe);
+		recipe.form = X86_FORM_M;
+		for (unsigned lock = 0; lock < 2; lock++) {
+			recipe.lock = lock;
+			for (unsigned full = 0; full < 2; full++) {
+				recipe.full = full;
+				x86_recipe_add(r, sizes[i].m[lock][full], recipe);
+			}
+		}
+	}
+}
+
+void x86_recipes_alu(struct x86_recipes *r)
+{
+	static const struct {
+		const struct x86_binary_forms *forms;
+		uint8_t code;
+	} binary[] = {
+		{add_forms, HOST_ADD},
+		{or_forms, HOST_OR},
+		{adc_forms, HOST_ADC},
+		{sbb_forms, HOST_SBB},
+		{and_forms, HOST_AND},
+		{sub_forms, HOST_SUB},
+		{xor_forms, HOST_XOR},
+	};
+
+	for (unsigned i = 0; i < sizeof(binary) / sizeof(binary[0]); i++)
+		x86_recipe_binary(r, binary[i].forms,
+			(struct x86_recipe){.kind = X86_DO_ALU, .code = binary[i].code});
+	recipe_unary(r, inc_forms, X86_DO_INC);
+	recipe_unary(r, dec_forms, X86_DO_DEC);
+	recipe_unary(r, neg_forms, X86_DO_NEG);
+	recipe_unary(r, not_forms, X86_DO_NOT);
+	x86_recipe_add(r, clear64, (struct x86_recipe){.kind = X86_DO_CLEAR});
 }

@@ -8,8 +8,7 @@
  *
  * Facts: Intel SDM vol. 2, the instructions' pages; vol. 3A, "Locked Atomic Operations".
  */
-#include "x86/sizes.h"
-#include "x86/translate.h"
+#include "x86/recipe.h"
 
 /* A row of operations goes on with those that LOCK precedes. */
 enum {
@@ -216,26 +215,24 @@ static bool emit_exchange(struct x86_xlate *t, const x86_op_fn ops[4][LOCK_FORMS
 #define XCHG_ROW(bits)                                                                             \
 	{xchg_##bits##_r, xchg_##bits##_s, xchg_##bits##_f, xchg_##bits##_s, xchg_##bits##_f}
 
+static const x86_op_fn xchg_ops[4][LOCK_FORMS] = {
+	XCHG_ROW(8), XCHG_ROW(16), XCHG_ROW(32), XCHG_ROW(64)};
+static const x86_op_fn xadd_ops[4][LOCK_FORMS] = LOCK_ROWS(xadd);
+static const x86_op_fn cmpxchg_ops[4][LOCK_FORMS] = LOCK_ROWS(cmpxchg);
+
 static bool emit_xchg(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[4][LOCK_FORMS] = {
-		XCHG_ROW(8), XCHG_ROW(16), XCHG_ROW(32), XCHG_ROW(64)};
-
-	return emit_exchange(t, ops);
+	return emit_exchange(t, xchg_ops);
 }
 
 static bool emit_xadd(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[4][LOCK_FORMS] = LOCK_ROWS(xadd);
-
-	return emit_exchange(t, ops);
+	return emit_exchange(t, xadd_ops);
 }
 
 static bool emit_cmpxchg(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[4][LOCK_FORMS] = LOCK_ROWS(cmpxchg);
-
-	return emit_exchange(t, ops);
+	return emit_exchange(t, cmpxchg_ops);
 }
 
 static bool emit_cmpxchg_pair(struct x86_xlate *t)
@@ -261,4 +258,26 @@ void x86_register_atomic(x86_emit_fn *table)
 	table[ZYDIS_MNEMONIC_CMPXCHG8B] = emit_cmpxchg_pair;
 	if (f.leaf1_ecx & LEAF1_ECX_CX16)
 		table[ZYDIS_MNEMONIC_CMPXCHG16B] = emit_cmpxchg_pair;
+}
+
+static void recipe_exchange(
+	struct x86_recipes *r, const x86_op_fn ops[4][LOCK_FORMS], enum x86_recipe_kind kind)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		struct x86_recipe recipe = {
+			.kind = (uint8_t)kind, .form = X86_FORM_MR, .size = (uint8_t)(1u << i)};
+
+		x86_recipe_row(r, ops[i], X86_FORM_RR, X86_FORM_MR, recipe);
+		recipe.lock = true;
+		x86_recipe_add(r, ops[i][FORM_SIMPLE_LOCK], recipe);
+		recipe.full = true;
+		x86_recipe_add(r, ops[i][FORM_FULL_LOCK], recipe);
+	}
+}
+
+void x86_recipes_atomic(struct x86_recipes *r)
+{
+	recipe_exchange(r, xchg_ops, X86_DO_XCHG);
+	recipe_exchange(r, xadd_ops, X86_DO_XADD);
+	recipe_exchange(r, cmpxchg_ops, X86_DO_CMPXCHG);
 }

@@ -10,8 +10,7 @@
  *
  * Facts: Intel SDM vol. 2, the instructions' pages; vol. 1, "Bit and Byte Instructions".
  */
-#include "x86/sizes.h"
-#include "x86/translate.h"
+#include "x86/recipe.h"
 
 /* ---- BT BTS BTR BTC ------------------------------------------------------------------------- */
 
@@ -180,32 +179,29 @@ static bool emit_bt_ops(struct x86_xlate *t, const struct bt_ops *ops)
 	return true;
 }
 
+static const struct bt_ops bt_ops = BT_OPS(BT_ROW, bt, false);
+static const struct bt_ops bts_ops = BT_OPS(BT_LOCK_ROW, bts, true);
+static const struct bt_ops btr_ops = BT_OPS(BT_LOCK_ROW, btr, true);
+static const struct bt_ops btc_ops = BT_OPS(BT_LOCK_ROW, btc, true);
+
 static bool emit_bt(struct x86_xlate *t)
 {
-	static const struct bt_ops ops = BT_OPS(BT_ROW, bt, false);
-
-	return emit_bt_ops(t, &ops);
+	return emit_bt_ops(t, &bt_ops);
 }
 
 static bool emit_bts(struct x86_xlate *t)
 {
-	static const struct bt_ops ops = BT_OPS(BT_LOCK_ROW, bts, true);
-
-	return emit_bt_ops(t, &ops);
+	return emit_bt_ops(t, &bts_ops);
 }
 
 static bool emit_btr(struct x86_xlate *t)
 {
-	static const struct bt_ops ops = BT_OPS(BT_LOCK_ROW, btr, true);
-
-	return emit_bt_ops(t, &ops);
+	return emit_bt_ops(t, &btr_ops);
 }
 
 static bool emit_btc(struct x86_xlate *t)
 {
-	static const struct bt_ops ops = BT_OPS(BT_LOCK_ROW, btc, true);
-
-	return emit_bt_ops(t, &ops);
+	return emit_bt_ops(t, &btc_ops);
 }
 
 /* ---- BSF BSR POPCNT: a register from a register or memory ----------------------------------- */
@@ -251,27 +247,27 @@ static struct x86_op *emit_to_register(struct x86_xlate *t, const x86_op_fn ops[
 	return o;
 }
 
+static const x86_op_fn bsf_ops[3][FORMS] = SCAN_ROWS(bsf);
+
 static bool emit_bsf(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[3][FORMS] = SCAN_ROWS(bsf);
-
-	emit_to_register(t, ops[x86_size_index(t->op[1].size) - 1]);
+	emit_to_register(t, bsf_ops[x86_size_index(t->op[1].size) - 1]);
 	return true;
 }
+
+static const x86_op_fn bsr_ops[3][FORMS] = SCAN_ROWS(bsr);
 
 static bool emit_bsr(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[3][FORMS] = SCAN_ROWS(bsr);
-
-	emit_to_register(t, ops[x86_size_index(t->op[1].size) - 1]);
+	emit_to_register(t, bsr_ops[x86_size_index(t->op[1].size) - 1]);
 	return true;
 }
 
+static const x86_op_fn popcnt_ops[3][FORMS] = SCAN_ROWS(popcnt);
+
 static bool emit_popcnt(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[3][FORMS] = SCAN_ROWS(popcnt);
-
-	emit_to_register(t, ops[x86_size_index(t->op[1].size) - 1]);
+	emit_to_register(t, popcnt_ops[x86_size_index(t->op[1].size) - 1]);
 	return true;
 }
 
@@ -327,4 +323,44 @@ void x86_register_bit(x86_emit_fn *table)
 		table[ZYDIS_MNEMONIC_POPCNT] = emit_popcnt;
 	if (f.leaf1_ecx & LEAF1_ECX_SSE42)
 		table[ZYDIS_MNEMONIC_CRC32] = emit_crc32;
+}
+
+static void recipe_bt(struct x86_recipes *r, const struct bt_ops *ops, unsigned code)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		struct x86_recipe recipe = {
+			.kind = X86_DO_BT, .code = (uint8_t)code, .size = (uint8_t)(2u << i)};
+
+		/* A row is one of sizes.h with the locked forms behind it. */
+		x86_recipe_row(r, ops->imm[i], X86_FORM_RI, X86_FORM_MI, recipe);
+		x86_recipe_row(r, ops->reg[i], X86_FORM_RR, X86_FORM_MR, recipe);
+		recipe.lock = true;
+		for (unsigned full = 0; full < 2; full++) {
+			recipe.full = full;
+			recipe.form = X86_FORM_MI;
+			x86_recipe_add(r, ops->imm[i][BT_S_LOCK + full], recipe);
+			recipe.form = X86_FORM_MR;
+			x86_recipe_add(r, ops->reg[i][BT_S_LOCK + full], recipe);
+		}
+	}
+}
+
+static void recipe_scan(struct x86_recipes *r, const x86_op_fn ops[3][FORMS], unsigned code)
+{
+	for (unsigned i = 0; i < 3; i++)
+		x86_recipe_row(r, ops[i], X86_FORM_RR, X86_FORM_RM,
+			(struct x86_recipe){.kind = X86_DO_SCAN,
+				.code = (uint8_t)code,
+				.size = (uint8_t)(2u << i)});
+}
+
+void x86_recipes_bit(struct x86_recipes *r)
+{
+	recipe_bt(r, &bt_ops, HOST_BT);
+	recipe_bt(r, &bts_ops, HOST_BTS);
+	recipe_bt(r, &btr_ops, HOST_BTR);
+	recipe_bt(r, &btc_ops, HOST_BTC);
+	recipe_scan(r, bsf_ops, HOST_BSF);
+	recipe_scan(r, bsr_ops, HOST_BSR);
+	recipe_scan(r, popcnt_ops, HOST_POPCNT);
 }

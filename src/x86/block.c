@@ -242,6 +242,7 @@ static void code_switch(struct x86_machine *m, struct x86_vcpu *c)
 	}
 	m->half ^= 1;
 	m->used = 0;
+	x86_compiled_forget(m);
 	code_forget(m);
 	x86_code_sync(c);
 }
@@ -540,6 +541,7 @@ static struct x86_block *make_locked(
 	b->mode = mode;
 	b->bytes = (uint16_t)bytes;
 	b->n_ops = (uint16_t)n;
+	b->heat = 0;
 	memcpy(b->ops, ops, n * sizeof(*ops));
 	publish(m, b);
 	return b;
@@ -623,6 +625,7 @@ void x86_machine_destroy(struct x86_machine *m)
 	slots_free(m->slots, m->n_slots);
 	munmap(m->code[0], m->half_bytes);
 	munmap(m->code[1], m->half_bytes);
+	x86_compiled_destroy(m);
 	x86_native_destroy(m->native);
 	x86_emitters_destroy(m->emitters);
 	pthread_mutex_destroy(&m->lock);

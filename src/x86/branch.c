@@ -12,7 +12,7 @@
  * Facts: Intel SDM vol. 2; operand-size prefixes on near branches in 64-bit mode are ignored, as
  * on Intel's processors.
  */
-#include "x86/family.h"
+#include "x86/recipe.h"
 #include "x86/system.h"
 
 #define RSP X86_REG(c, X86_R(X86_RSP), uint64_t)
@@ -377,4 +377,31 @@ void x86_register_branch(x86_emit_fn *table)
 	table[ZYDIS_MNEMONIC_JMP] = emit_jmp;
 	table[ZYDIS_MNEMONIC_CALL] = emit_call;
 	table[ZYDIS_MNEMONIC_RET] = emit_ret;
+}
+
+/* ---- Recipes: 64-bit mode -------------------------------------------------------------------- */
+
+static void recipe_near(struct x86_recipes *r, enum x86_recipe_kind kind, x86_op_fn relative,
+	x86_op_fn reg, x86_op_fn mem_s, x86_op_fn mem_f)
+{
+	struct x86_recipe recipe = {.kind = (uint8_t)kind, .form = X86_FORM_RI, .size = 8};
+
+	x86_recipe_add(r, relative, recipe);
+	x86_recipe_row(
+		r, (const x86_op_fn[FORMS]){reg, mem_s, mem_f}, X86_FORM_R, X86_FORM_M, recipe);
+}
+
+#define RECIPE_JCC(cc, CC)                                                                         \
+	x86_recipe_add(r, j##cc##_link,                                                            \
+		(struct x86_recipe){.kind = X86_DO_JCC_LINK, .cond = X86_COND_##CC});              \
+	x86_recipe_add(r, j##cc##_chain64,                                                         \
+		(struct x86_recipe){.kind = X86_DO_JCC_CHAIN, .cond = X86_COND_##CC});
+
+void x86_recipes_branch(struct x86_recipes *r)
+{
+	X86_CONDITIONS(RECIPE_JCC)
+	recipe_near(r, X86_DO_JUMP, jmp64_relative, jmp64_r, jmp64_m_s, jmp64_m_f);
+	recipe_near(r, X86_DO_CALL, call64_relative, call64_r, call64_m_s, call64_m_f);
+	x86_recipe_add(r, call64_link, (struct x86_recipe){.kind = X86_DO_CALL_LINK});
+	x86_recipe_add(r, ret64, (struct x86_recipe){.kind = X86_DO_RET});
 }

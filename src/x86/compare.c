@@ -9,7 +9,7 @@
  *
  * Facts: Intel SDM vol. 2.
  */
-#include "x86/family.h"
+#include "x86/recipe.h"
 
 #define FUSED_CONDITIONS(X, ...)                                                                   \
 	X86_CONDITIONS_BELOW(X, ##__VA_ARGS__)                                                     \
@@ -173,4 +173,38 @@ void x86_register_compare(x86_emit_fn *table)
 {
 	table[ZYDIS_MNEMONIC_CMP] = emit_cmp;
 	table[ZYDIS_MNEMONIC_TEST] = emit_test;
+}
+
+static void recipe_form(struct x86_recipes *r, const struct form *f, struct x86_recipe recipe)
+{
+	x86_recipe_add(r, f->plain, recipe);
+	recipe.fused = true;
+	for (unsigned cond = 0; cond < X86_COND_COUNT; cond++) {
+		recipe.cond = (uint8_t)cond;
+		x86_recipe_add(r, f->fused[cond], recipe);
+	}
+}
+
+static void recipe_compare(
+	struct x86_recipes *r, const struct forms sizes[4], struct x86_recipe recipe)
+{
+	static const uint8_t forms[FORM_KINDS] = {[RR] = X86_FORM_RR, [RI] = X86_FORM_RI,
+		[MR_S] = X86_FORM_MR, [MR_F] = X86_FORM_MR, [MI_S] = X86_FORM_MI,
+		[MI_F] = X86_FORM_MI, [RM_S] = X86_FORM_RM, [RM_F] = X86_FORM_RM};
+
+	for (unsigned i = 0; i < 4; i++) {
+		recipe.size = (uint8_t)(1u << i);
+		for (unsigned k = 0; k < FORM_KINDS; k++) {
+			recipe.form = forms[k];
+			recipe.full = k == MR_F || k == MI_F || k == RM_F;
+			if (sizes[i].of[k])
+				recipe_form(r, sizes[i].of[k], recipe);
+		}
+	}
+}
+
+void x86_recipes_compare(struct x86_recipes *r)
+{
+	recipe_compare(r, cmp_forms, (struct x86_recipe){.kind = X86_DO_ALU, .code = HOST_CMP});
+	recipe_compare(r, test_forms, (struct x86_recipe){.kind = X86_DO_TEST});
 }

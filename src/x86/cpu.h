@@ -73,7 +73,7 @@ struct x86_block {
 	uint16_t n_ops;
 	struct x86_block *_Atomic hash_next;
 	struct x86_block *page_next[2];
-	bool valid;
+	uint16_t heat; /* how often it was entered, if somebody counts: compile.c */
 	struct x86_op ops[];
 };
 
@@ -355,6 +355,11 @@ static inline void x86_end_at(struct x86_vcpu *c, const struct x86_op *o, uint64
 	c->lin = (rip + c->cs_base) & (c->mode & X86_MODE_64 ? ~0ul : 0xfffffffful);
 }
 
+/* ---- miss.S --------------------------------------------------------------------------------- */
+
+/* Executes from @o on until something returns; native code may overwrite what a callee must keep. */
+void x86_enter(struct x86_vcpu *c, const struct x86_op *o, x86_op_fn fn);
+
 /* ---- vcpu.c --------------------------------------------------------------------------------- */
 
 /* Leave the current instruction by raising a fault; o may be NULL when s.rip is already right. */
@@ -410,6 +415,7 @@ struct x86_machine {
 	struct x86_block *pages[X86_PAGE_BUCKETS];
 	struct x86_emitters *emitters; /* translate.c's table */
 	struct x86_native *native; /* thunks of x87 and SIMD instructions: native.h */
+	struct x86_compiled *compiled; /* NULL: blocks are not compiled */
 };
 
 /* The vcpu of @m that this thread is running, or NULL. */
@@ -492,6 +498,14 @@ void x86_code_written(
 	struct x86_machine *m, struct x86_vcpu *c, uint64_t gpa, unsigned size);
 /* Take note of a change of the code cache; at block boundaries. */
 void x86_code_sync(struct x86_vcpu *c);
+
+/* ---- Native code (compile.c) ---------------------------------------------------------------- */
+
+/* The operation that is to be the first of a block for @mode so that it may be compiled, or NULL. */
+x86_op_fn x86_compile_heat(const struct x86_machine *m, uint32_t mode);
+/* The current half of the code cache is empty now. Lock held. */
+void x86_compiled_forget(struct x86_machine *m);
+void x86_compiled_destroy(struct x86_machine *m);
 
 /* ---- system.c and its neighbours ------------------------------------------------------------ */
 

@@ -1,7 +1,9 @@
 /*
- * miss.S - from an operation to the slow path of a memory access, keeping all its registers.
+ * miss.S - what C cannot say: entering blocks, and leaving an operation for a slow path.
  *
- * mem.h calls these from inline assembly as if they were one instruction: only RAX changes, and
+ * From an operation to the slow path of a memory access, keeping all its registers.
+ *
+ * mem.h calls the macros' functions from inline assembly as if they were one instruction: only RAX changes, and
  * only where there is a result. The stack is aligned here, as the caller had no reason to; callers
  * are built without a red zone. XMM registers are the caller's clobbers.
  */
@@ -46,5 +48,31 @@
 	keep x86_store_miss_keep, x86_store_slow, 0
 	keep x86_rmw_miss_keep, x86_rmw_slow, 1
 	keep x86_rmw_rest_keep, x86_rmw_finish, 0
+
+/*
+ * x86_enter - from C into the operations of a block: RBX, RBP and R12 to R15 are kept for the caller,
+ * as compiled blocks (compile.h) do not keep them. rdi: vcpu, rsi: operation, rdx: its function.
+ */
+	.globl x86_enter
+	.hidden x86_enter
+	.type x86_enter, @function
+x86_enter:
+	push %rbx
+	push %rbp
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	sub $8, %rsp
+	call *%rdx
+	add $8, %rsp
+	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
+	pop %rbp
+	pop %rbx
+	ret
+	.size x86_enter, . - x86_enter
 
 	.section .note.GNU-stack, "", @progbits

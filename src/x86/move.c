@@ -7,7 +7,7 @@
  *
  * Facts: Intel SDM vol. 2.
  */
-#include "x86/family.h"
+#include "x86/recipe.h"
 
 #include <sched.h>
 
@@ -187,10 +187,11 @@ DEFINE_LEA(16)
 DEFINE_LEA(32)
 DEFINE_LEA(64)
 
+static const x86_op_fn with_base[4] = {NULL, lea16_s, lea32_s, lea64_s};
+static const x86_op_fn with_index[4] = {NULL, lea16_i, lea32_i, lea64_i};
+
 static bool emit_lea(struct x86_xlate *t)
 {
-	static const x86_op_fn with_base[4] = {NULL, lea16_s, lea32_s, lea64_s};
-	static const x86_op_fn with_index[4] = {NULL, lea16_i, lea32_i, lea64_i};
 	const ZydisDecodedOperand *d = &t->op[0], *m = &t->op[1];
 	unsigned size = x86_size_index(d->size);
 	struct x86_op *o;
@@ -256,15 +257,17 @@ static bool emit_lea(struct x86_xlate *t)
 		x86_store8(c, o, x86_ea_f(c, o), X86_CC_##cc(c->fl));                              \
 		NEXT;                                                                              \
 	}                                                                                          \
+	static const struct extend_forms cmov##cc##_forms[4] = {                                   \
+		[1] = EXTEND_FORMS(cmov##cc##16), EXTEND_FORMS(cmov##cc##32),                      \
+		EXTEND_FORMS(cmov##cc##64)};                                                       \
+	static const x86_op_fn set##cc##_row[FORMS] = FORM_ROW(set##cc);                           \
 	static bool emit_cmov##cc(struct x86_xlate *t)                                             \
 	{                                                                                          \
-		static const struct extend_forms forms[4] = {[1] = EXTEND_FORMS(cmov##cc##16),     \
-			EXTEND_FORMS(cmov##cc##32), EXTEND_FORMS(cmov##cc##64)};                   \
-		return emit_cmov(t, forms);                                                        \
+		return emit_cmov(t, cmov##cc##_forms);                                             \
 	}                                                                                          \
 	static bool emit_set##cc(struct x86_xlate *t)                                              \
 	{                                                                                          \
-		return emit_set(t, set##cc##_r, set##cc##_s, set##cc##_f);                         \
+		return emit_set(t, set##cc##_row);                                                 \
 	}
 
 static bool emit_cmov(struct x86_xlate *t, const struct extend_forms forms[4])
@@ -283,14 +286,14 @@ static bool emit_cmov(struct x86_xlate *t, const struct extend_forms forms[4])
 	return true;
 }
 
-static bool emit_set(struct x86_xlate *t, x86_op_fn r, x86_op_fn ms, x86_op_fn mf)
+static bool emit_set(struct x86_xlate *t, const x86_op_fn row[FORMS])
 {
 	const ZydisDecodedOperand *d = &t->op[0];
 
 	if (x86_is_mem(d))
-		x86_emit_mem(t, d, ms, mf, 1, true);
+		x86_emit_mem(t, d, row[FORM_SIMPLE], row[FORM_FULL], 1, true);
 	else
-		x86_emit(t, r)->r0 = x86_reg(d->reg.value);
+		x86_emit(t, row[FORM_REGISTER])->r0 = x86_reg(d->reg.value);
 	return true;
 }
 
@@ -496,4 +499,61 @@ void x86_register_move(x86_emit_fn *table)
 	if (features.leaf7_ebx & LEAF7_EBX_CLFLUSHOPT)
 		table[ZYDIS_MNEMONIC_CLFLUSHOPT] = emit_clflush;
 	register_nothing(table);
+}
+
+/* ---- Recipes -------------------------------------------------------------------------------- */
+
+static void recipe_forms(
+	struct x86_recipes *r, const struct extend_forms *f, struct x86_recipe recipe)
+{
+	x86_recipe_row(r, (const x86_op_fn[FORMS]){f->rr, f->rm[0], f->rm[1]}, X86_FORM_RR,
+		X86_FORM_RM, recipe);
+}
+
+static void recipe_extend(struct x86_recipes *r, const struct extend_forms forms[3][4],
+	enum x86_recipe_kind kind)
+{
+	for (unsigned from = 0; from < 3; from++)
+		for (unsigned to = 1; to < 4; to++)
+			recipe_forms(r, &forms[from][to],
+				(struct x86_recipe){.kind = (uint8_t)kind,
+					.from = (uint8_t)(1u << from),
+					.size = (uint8_t)(1u << to)});
+}
+
+static void recipe_conditional(struct x86_recipes *r, enum x86_condition cond,
+	const struct extend_forms cmov[4], const x86_op_fn set[FORMS])
+{
+	struct x86_recipe recipe = {.kind = X86_DO_CMOV, .cond = (uint8_t)cond};
+
+	for (unsigned i = 1; i < 4; i++) {
+		recipe.size = (uint8_t)(1u << i);
+		recipe_forms(r, &cmov[i], recipe);
+	}
+	x86_recipe_row(r, set, X86_FORM_R, X86_FORM_M,
+		(struct x86_recipe){.kind = X86_DO_SET, .cond = (uint8_t)cond, .size = 1});
+}
+
+#define RECIPE_CONDITIONAL(cc, CC)                                                                 \
+	recipe_conditional(r, X86_COND_##CC, cmov##cc##_forms, set##cc##_row);
+
+void x86_recipes_move(struct x86_recipes *r)
+{
+	x86_recipe_binary(r, mov_forms, (struct x86_recipe){.kind = X86_DO_MOV});
+	recipe_extend(r, zero_extend, X86_DO_ZERO_EXTEND);
+	recipe_extend(r, sign_extend, X86_DO_SIGN_EXTEND);
+	for (uint8_t i = 2; i < 4; i++) {
+		struct x86_recipe lea = {.kind = X86_DO_LEA, .size = (uint8_t)(1u << i)};
+
+		x86_recipe_add(r, with_base[i], lea);
+		lea.full = true;
+		x86_recipe_add(r, with_index[i], lea);
+	}
+	X86_CONDITIONS(RECIPE_CONDITIONAL)
+	x86_recipe_add(r, bswap32, (struct x86_recipe){.kind = X86_DO_BSWAP, .size = 4});
+	x86_recipe_add(r, bswap64, (struct x86_recipe){.kind = X86_DO_BSWAP, .size = 8});
+	x86_recipe_add(r, cwde, (struct x86_recipe){.kind = X86_DO_CDQE, .size = 4});
+	x86_recipe_add(r, cdqe, (struct x86_recipe){.kind = X86_DO_CDQE, .size = 8});
+	x86_recipe_add(r, cdq, (struct x86_recipe){.kind = X86_DO_CQO, .size = 4});
+	x86_recipe_add(r, cqo, (struct x86_recipe){.kind = X86_DO_CQO, .size = 8});
 }

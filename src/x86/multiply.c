@@ -8,8 +8,7 @@
  *
  * Facts: Intel SDM vol. 2, the instructions' pages.
  */
-#include "x86/sizes.h"
-#include "x86/translate.h"
+#include "x86/recipe.h"
 
 #define ACC_16 "%%ax"
 #define ACC_32 "%%eax"
@@ -134,6 +133,9 @@ DEFINE_SIGNED_FITS(64, unsigned __int128)
 DIVIDE_SIZES(div, "div", UNSIGNED_FITS)
 DIVIDE_SIZES(idiv, "idiv", SIGNED_FITS)
 
+static const x86_op_fn mul_ops[4][FORMS] = SIZE_ROWS(mul);
+static const x86_op_fn imul_ops[4][FORMS] = SIZE_ROWS(imul);
+
 static bool emit_accumulator(struct x86_xlate *t, const x86_op_fn ops[4][FORMS])
 {
 	const ZydisDecodedOperand *from = &t->op[0];
@@ -148,9 +150,7 @@ static bool emit_accumulator(struct x86_xlate *t, const x86_op_fn ops[4][FORMS])
 
 static bool emit_mul(struct x86_xlate *t)
 {
-	static const x86_op_fn ops[4][FORMS] = SIZE_ROWS(mul);
-
-	return emit_accumulator(t, ops);
+	return emit_accumulator(t, mul_ops);
 }
 
 static bool emit_div(struct x86_xlate *t)
@@ -192,21 +192,21 @@ ALL_FORMS(IMUL_IMM, 16)
 ALL_FORMS(IMUL_IMM, 32)
 ALL_FORMS(IMUL_IMM, 64)
 
+static const x86_op_fn imul_reg_ops[4][FORMS] = {
+	{NULL}, FORM_ROW(imul_reg_16), FORM_ROW(imul_reg_32), FORM_ROW(imul_reg_64)};
+static const x86_op_fn imul_imm_ops[4][FORMS] = {
+	{NULL}, FORM_ROW(imul_imm_16), FORM_ROW(imul_imm_32), FORM_ROW(imul_imm_64)};
+
 static bool emit_imul(struct x86_xlate *t)
 {
-	static const x86_op_fn one[4][FORMS] = SIZE_ROWS(imul);
-	static const x86_op_fn two[4][FORMS] = {
-		{NULL}, FORM_ROW(imul_reg_16), FORM_ROW(imul_reg_32), FORM_ROW(imul_reg_64)};
-	static const x86_op_fn three[4][FORMS] = {
-		{NULL}, FORM_ROW(imul_imm_16), FORM_ROW(imul_imm_32), FORM_ROW(imul_imm_64)};
 	const ZydisDecodedOperand *from = &t->op[1];
 	bool immediate = t->insn.operand_count_visible == 3;
 	unsigned size = x86_size_index(t->op[0].size);
-	const x86_op_fn *fn = immediate ? three[size] : two[size];
+	const x86_op_fn *fn = immediate ? imul_imm_ops[size] : imul_reg_ops[size];
 	struct x86_op *o;
 
 	if (t->insn.operand_count_visible == 1)
-		return emit_accumulator(t, one);
+		return emit_accumulator(t, imul_ops);
 	if (x86_is_mem(from)) {
 		o = x86_emit_mem(t, from, fn[FORM_SIMPLE], fn[FORM_FULL], from->size / 8, false);
 	} else {
@@ -368,4 +368,20 @@ void x86_register_multiply(x86_emit_fn *table)
 	table[ZYDIS_MNEMONIC_AAM] = emit_decimal;
 	table[ZYDIS_MNEMONIC_AAD] = emit_decimal;
 	table[ZYDIS_MNEMONIC_BOUND] = emit_bound;
+}
+
+/* Products of bytes, in AX, are rare. */
+void x86_recipes_multiply(struct x86_recipes *r)
+{
+	for (unsigned i = 1; i < 4; i++) {
+		struct x86_recipe recipe = {.size = (uint8_t)(1u << i), .kind = X86_DO_MUL};
+
+		recipe.code = HOST_MUL;
+		x86_recipe_row(r, mul_ops[i], X86_FORM_R, X86_FORM_M, recipe);
+		recipe.code = HOST_IMUL;
+		x86_recipe_row(r, imul_ops[i], X86_FORM_R, X86_FORM_M, recipe);
+		recipe.kind = X86_DO_IMUL;
+		x86_recipe_row(r, imul_reg_ops[i], X86_FORM_RR, X86_FORM_RM, recipe);
+		x86_recipe_row(r, imul_imm_ops[i], X86_FORM_RI, X86_FORM_MI, recipe);
+	}
 }

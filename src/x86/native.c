@@ -1,8 +1,7 @@
 /*
  * native.c - makes and keeps the thunks that native.h describes.
  *
- * Thunks live in an arena that is mapped twice: writable for the generator, executable for
- * everybody. They hold no absolute address, so equal instructions give equal bytes, and the bytes
+ * Thunks live in an arena (arena.h). They hold no absolute address, so equal instructions give equal bytes, and the bytes
  * themselves are the key under which a thunk is found again. A thunk is never changed or freed
  * before the machine is.
  *
@@ -15,10 +14,10 @@
  */
 #include "x86/native.h"
 
+#include "x86/arena.h"
+
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #define ARENA_BYTES (4u << 20)
 #define TABLE_SIZE  (1u << 16)
@@ -32,9 +31,8 @@ struct thunk_entry {
 };
 
 struct x86_native {
-	pthread_mutex_t lock; /* of all below but exec and features, which never change */
-	uint8_t *write;
-	const uint8_t *exec;
+	pthread_mutex_t lock; /* of all below but features, which never changes */
+	struct x86_arena arena;
 	uint32_t used; /* bytes of the arena */
 	uint32_t count;
 	struct thunk_entry *table;
@@ -46,30 +44,15 @@ struct x86_native {
 struct x86_native *x86_native_create(void)
 {
 	struct x86_native *n = calloc(1, sizeof(*n));
-	void *write = MAP_FAILED, *exec = MAP_FAILED;
-	int fd;
 
 	if (!n)
 		return NULL;
-	fd = memfd_create("partita-thunks", MFD_CLOEXEC);
-	if (fd >= 0 && ftruncate(fd, ARENA_BYTES) == 0) {
-		write = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		exec = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-	}
-	if (fd >= 0)
-		close(fd);
 	n->table = calloc(TABLE_SIZE, sizeof(*n->table));
-	if (write == MAP_FAILED || exec == MAP_FAILED || !n->table) {
-		if (write != MAP_FAILED)
-			munmap(write, ARENA_BYTES);
-		if (exec != MAP_FAILED)
-			munmap(exec, ARENA_BYTES);
+	if (!n->table || x86_arena_create(&n->arena, ARENA_BYTES, "partita-thunks")) {
 		free(n->table);
 		free(n);
 		return NULL;
 	}
-	n->write = write;
-	n->exec = exec;
 	pthread_mutex_init(&n->lock, NULL);
 	x86_features(&n->features);
 	return n;
@@ -79,8 +62,7 @@ void x86_native_destroy(struct x86_native *n)
 {
 	if (!n)
 		return;
-	munmap(n->write, ARENA_BYTES);
-	munmap((void *)n->exec, ARENA_BYTES);
+	x86_arena_destroy(&n->arena);
 	pthread_mutex_destroy(&n->lock);
 	free(n->table);
 	free(n);
@@ -177,16 +159,16 @@ static const void *intern(
 		const struct thunk_entry *e = &n->table[i];
 		size_t at = (size_t)(e->where - 1) * THUNK_ALIGN;
 
-		if (e->hash == hash && e->size == k->n && !memcmp(n->write + at, k->bytes, k->n)) {
-			found = n->exec + at;
+		if (e->hash == hash && e->size == k->n && !memcmp(n->arena.write + at, k->bytes, k->n)) {
+			found = n->arena.exec + at;
 			goto out;
 		}
 	}
 	if (n->used + k->n <= ARENA_BYTES && n->count < TABLE_SIZE * 3 / 4 && faithful(k, insn)) {
-		memcpy(n->write + n->used, k->bytes, k->n);
+		memcpy(n->arena.write + n->used, k->bytes, k->n);
 		n->table[i] = (struct thunk_entry){hash, n->used / THUNK_ALIGN + 1, k->n};
 		n->count++;
-		found = n->exec + n->used;
+		found = n->arena.exec + n->used;
 		n->used += (k->n + THUNK_ALIGN - 1) & ~(THUNK_ALIGN - 1);
 	}
 out:

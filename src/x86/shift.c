@@ -7,8 +7,7 @@
  *
  * Facts: Intel SDM vol. 2B, "RCL/RCR/ROL/ROR", "SAL/SAR/SHL/SHR", "SHLD", "SHRD".
  */
-#include "x86/sizes.h"
-#include "x86/translate.h"
+#include "x86/recipe.h"
 
 #define COUNT_IMM (uint8_t)o->imm
 #define COUNT_CL  (uint8_t)c->s.gpr[X86_RCX]
@@ -223,4 +222,21 @@ void x86_register_shift(x86_emit_fn *table)
 	table[ZYDIS_MNEMONIC_RCR] = emit_shift;
 	table[ZYDIS_MNEMONIC_SHLD] = emit_double_shift;
 	table[ZYDIS_MNEMONIC_SHRD] = emit_double_shift;
+}
+
+void x86_recipes_shift(struct x86_recipes *r)
+{
+	static const uint8_t code[SHIFTS] = {[SHL] = HOST_SHL, [SHR] = HOST_SHR, [SAR] = HOST_SAR,
+		[ROL] = HOST_ROL, [ROR] = HOST_ROR, [RCL] = HOST_RCL, [RCR] = HOST_RCR};
+
+	for (unsigned kind = 0; kind < SHIFTS; kind++)
+		for (unsigned i = 0; i < 4; i++) {
+			struct x86_recipe recipe = {.kind = X86_DO_SHIFT,
+				.code = code[kind],
+				.size = (uint8_t)(1u << i)};
+
+			x86_recipe_row(
+				r, shift_imm[kind][i], X86_FORM_RI, X86_FORM_MI, recipe);
+			x86_recipe_row(r, shift_cl[kind][i], X86_FORM_R, X86_FORM_M, recipe);
+		}
 }

@@ -8,7 +8,7 @@
  * Facts: Intel SDM vol. 2; vol. 1 chapter 6; vol. 3B 20.2.7 (flags in virtual-8086 mode, without
  * the virtual-mode extensions, which are not reported).
  */
-#include "x86/family.h"
+#include "x86/recipe.h"
 #include "x86/system.h"
 
 #define RSP X86_REG(c, X86_R(X86_RSP), uint64_t)
@@ -367,4 +367,12 @@ void x86_register_stack(x86_emit_fn *table)
 	table[ZYDIS_MNEMONIC_POPFQ] = emit_popf;
 	table[ZYDIS_MNEMONIC_ENTER] = emit_enter;
 	table[ZYDIS_MNEMONIC_LEAVE] = emit_leave_any;
+}
+
+void x86_recipes_stack(struct x86_recipes *r)
+{
+	x86_recipe_add(r, push64_r, (struct x86_recipe){.kind = X86_DO_PUSH, .form = X86_FORM_R});
+	x86_recipe_add(r, push64_i, (struct x86_recipe){.kind = X86_DO_PUSH, .form = X86_FORM_RI});
+	x86_recipe_add(r, pop64_r, (struct x86_recipe){.kind = X86_DO_POP});
+	x86_recipe_add(r, leave64, (struct x86_recipe){.kind = X86_DO_LEAVE});
 }

@@ -7,7 +7,7 @@
  */
 #include "x86/translate.h"
 
-#include "x86/mem.h"
+#include "x86/recipe.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -384,10 +384,14 @@ unsigned x86_translate(struct x86_vcpu *c, uint64_t lin, uint32_t mode, const ui
 	struct x86_xlate t = {.c = c, .mode = mode, .out = ops};
 	unsigned limit = mode & X86_MODE_SINGLE ? 1 : BLOCK_INSNS;
 	unsigned at = 0, start = (unsigned)(lin & ~X86_PAGE_MASK);
+	x86_op_fn heat = x86_compile_heat(c->machine, mode);
 	uint8_t length = 0;
 	ZydisDecoder decoder;
 
 	decoder_init(&decoder, mode);
+	t.off = (uint16_t)start;
+	if (heat)
+		x86_emit(&t, heat)->n = 0;
 	while (!t.end) {
 		bool in_shadow = t.shadow;
 		unsigned n;
@@ -424,4 +428,11 @@ unsigned x86_translate(struct x86_vcpu *c, uint64_t lin, uint32_t mode, const ui
 	}
 	*bytes = at;
 	return t.n_out;
+}
+
+void x86_recipes_translate(struct x86_recipes *r)
+{
+	x86_recipe_add(r, op_jump_link, (struct x86_recipe){.kind = X86_DO_JUMP_LINK});
+	x86_recipe_add(r, op_jump, (struct x86_recipe){.kind = X86_DO_JUMP_DISP});
+	x86_recipe_add(r, op_ea_64, (struct x86_recipe){.kind = X86_DO_ADDRESS});
 }

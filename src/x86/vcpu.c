@@ -309,14 +309,14 @@ static void execute(struct x86_vcpu *c, struct x86_block *b)
 {
 	*x86_page(c) = c->lin & X86_PAGE_MASK;
 #if X86_TAIL_CALLS
-	x86_op_function(b->ops)(c, b->ops);
+	x86_enter(c, b->ops, x86_op_function(b->ops));
 #else
 	c->next_op = b->ops;
 	while (c->next_op) {
 		const struct x86_op *o = c->next_op;
 
 		c->next_op = NULL;
-		x86_op_function(o)(c, o);
+		x86_enter(c, o, x86_op_function(o));
 	}
 #endif
 }

@@ -21,7 +21,7 @@ struct flat *flat_create(unsigned vcpus, size_t code_bytes)
 	struct flat *g = calloc(1, sizeof(*g));
 
 	assert_non_null(g);
-	g->machine = x86_machine_create(vcpus, code_bytes);
+	g->machine = parts_machine(vcpus, code_bytes);
 	assert_non_null(g->machine);
 	g->ram = parts_memory(g->machine, 0, FLAT_MEMORY);
 	g->ops = parts_ops;

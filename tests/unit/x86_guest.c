@@ -304,7 +304,7 @@ struct guest *guest_create(
 	assert_non_null(g);
 	g->mode = mode;
 	g->interrupt = -1;
-	g->machine = x86_machine_create(1, CODE_CACHE);
+	g->machine = parts_machine(1, CODE_CACHE);
 	assert_non_null(g->machine);
 	g->memory = parts_memory(g->machine, 0, GUEST_MEMORY);
 	set_ops(g);

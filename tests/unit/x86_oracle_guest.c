@@ -32,7 +32,7 @@ void oracle_guest_init(void)
 {
 	uint64_t *tables;
 
-	machine = x86_machine_create(1, 16u << 20);
+	machine = parts_machine(1, 16u << 20);
 	vcpu = machine ? x86_vcpu_create(machine, 0, &parts_ops, NULL) : NULL;
 	if (!vcpu) {
 		fprintf(stderr, "x86_oracle: no memory for a vcpu\n");

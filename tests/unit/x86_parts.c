@@ -1,6 +1,7 @@
 /* x86_parts.c - see x86_parts.h. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -64,6 +65,18 @@ const struct x86_ops parts_ops = {
 	.read_cr8 = answer_read_cr8,
 	.write_cr8 = answer_write_cr8,
 };
+
+struct x86_machine *parts_machine(unsigned vcpus, size_t code_bytes)
+{
+	struct x86_machine *m = x86_machine_create(vcpus, code_bytes);
+	const char *after = getenv("X86_COMPILE");
+
+	if (m && after && x86_machine_compile(m, (unsigned)atoi(after))) {
+		x86_machine_destroy(m);
+		return NULL;
+	}
+	return m;
+}
 
 uint8_t *parts_memory(struct x86_machine *machine, uint64_t gpa, uint64_t size)
 {

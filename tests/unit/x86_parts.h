@@ -13,6 +13,12 @@
  */
 extern const struct x86_ops parts_ops;
 
+/*
+ * A machine; NULL when memory is short. Where the environment has X86_COMPILE=N, its blocks are compiled
+ * when they are entered the Nth time: every test of the processor is run both ways.
+ */
+struct x86_machine *parts_machine(unsigned vcpus, size_t code_bytes);
+
 /* Zeroed memory at @gpa with all rights; aborts the test when memory is short. */
 uint8_t *parts_memory(struct x86_machine *machine, uint64_t gpa, uint64_t size);
 void parts_memory_free(uint8_t *memory, uint64_t size);

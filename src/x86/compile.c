@@ -1,0 +1,488 @@
+/*
+ * compile.c - the compiler of blocks: registers, flags, exits; see compile.h.
+ *
+ * One pass over the operations. Registers of the guest are loaded where they are first used, written
+ * back where the code leaves. Code for leaving stands behind the block's own, so that the usual way is
+ * a straight line.
+ *
+ * Compiling is done by a vcpu that just entered the block, under the machine's lock; others may be
+ * executing the block meanwhile, and see an operation's function change from one that is right to
+ * another that is right. Native code lives and dies with the half of the code cache that its block is
+ * in (block.c).
+ */
+#include "x86/compile.h"
+
+#include "x86/arena.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Native code takes about twice the room of the operations that it is made from; few blocks are. */
+#define CODE_ALIGN 16u
+
+struct x86_compiled {
+	struct x86_recipes *recipes;
+	struct x86_arena half[2]; /* beside those of the machine's operations */
+	size_t used;		  /* of the current half */
+	uint16_t after;
+	struct x86_exit_from exits[X86_EXITS_MAX];
+};
+
+/* ---- Registers ------------------------------------------------------------------------------ */
+
+/* RBX, RBP, R8 to R15. */
+#define CACHE ((uint16_t)(1u << HOST_RBX | 1u << HOST_RBP | 0xff00u))
+
+static struct x86_host_mem guest_slot(unsigned guest)
+{
+	return X86_AT(HOST_RDI, guest * 8);
+}
+
+static void place_clear(struct x86_place *p)
+{
+	memset(p->host_of, HOST_NONE, sizeof(p->host_of));
+	memset(p->guest_of, X86_GUEST_REGS, sizeof(p->guest_of));
+	p->dirty = 0;
+	p->flags_host = false;
+	p->flags_saved = true;
+}
+
+static void write_back(struct x86_host *h, const struct x86_place *p)
+{
+	for (unsigned r = 0; r < HOST_REGS; r++)
+		if (p->dirty >> r & 1)
+			x86_host_rm(h, HOST_MOV_STORE, 8, r, guest_slot(p->guest_of[r]));
+}
+
+/* A register that the current operation does not use: a free one, or the one used longest ago. */
+static unsigned take_host(struct x86_compiler *k)
+{
+	struct x86_place *p = &k->place;
+	unsigned best = HOST_NONE;
+
+	for (unsigned r = 0; r < HOST_REGS; r++) {
+		if (!(CACHE >> r & 1) || k->pinned >> r & 1)
+			continue;
+		if (p->guest_of[r] == X86_GUEST_REGS) {
+			best = r;
+			break;
+		}
+		if (best == HOST_NONE || k->used[r] < k->used[best])
+			best = r;
+	}
+	if (p->guest_of[best] != X86_GUEST_REGS) {
+		if (p->dirty >> best & 1)
+			x86_host_rm(&k->h, HOST_MOV_STORE, 8, best, guest_slot(p->guest_of[best]));
+		p->host_of[p->guest_of[best]] = HOST_NONE;
+		p->guest_of[best] = X86_GUEST_REGS;
+		p->dirty &= (uint16_t)~(1u << best);
+	}
+	k->pinned |= (uint16_t)(1u << best);
+	return best;
+}
+
+static unsigned hold(struct x86_compiler *k, uint8_t r, bool load, bool change)
+{
+	struct x86_place *p = &k->place;
+	unsigned guest = r / 8, host = p->host_of[guest];
+
+	if (host == HOST_NONE) {
+		host = take_host(k);
+		p->host_of[guest] = (uint8_t)host;
+		p->guest_of[host] = (uint8_t)guest;
+		if (load)
+			x86_host_rm(&k->h, HOST_MOV_LOAD, 8, host, guest_slot(guest));
+	}
+	k->pinned |= (uint16_t)(1u << host);
+	k->used[host] = ++k->now;
+	if (change)
+		p->dirty |= (uint16_t)(1u << host);
+	return host;
+}
+
+unsigned x86_use(struct x86_compiler *k, uint8_t r)
+{
+	return hold(k, r, true, false);
+}
+
+unsigned x86_def(struct x86_compiler *k, uint8_t r)
+{
+	return hold(k, r, false, true);
+}
+
+unsigned x86_mod(struct x86_compiler *k, uint8_t r)
+{
+	return hold(k, r, true, true);
+}
+
+unsigned x86_temporary(struct x86_compiler *k)
+{
+	return take_host(k);
+}
+
+/* ---- Flags ---------------------------------------------------------------------------------- */
+
+void x86_flags_set(struct x86_compiler *k)
+{
+	k->place.flags_host = true;
+	k->place.flags_saved = false;
+}
+
+/* In the form that cpu.h describes. Leaves the host's flags alone. */
+static void flags_save(struct x86_compiler *k)
+{
+	if (k->place.flags_saved)
+		return;
+	x86_host_byte(&k->h, 0x9f); /* lahf */
+	x86_host_rr(&k->h, HOST_SET(X86_COND_O), 1, 0, HOST_RAX);
+	x86_host_rm(&k->h, HOST_MOV_STORE, 2, HOST_RAX, X86_VCPU(fl));
+	k->place.flags_saved = true;
+}
+
+void x86_flags_spill(struct x86_compiler *k)
+{
+	flags_save(k);
+	k->place.flags_host = false;
+}
+
+void x86_flags_load(struct x86_compiler *k)
+{
+	if (k->place.flags_host)
+		return;
+	x86_host_rm(&k->h, HOST_MOVZX(2), 4, HOST_RAX, X86_VCPU(fl));
+	x86_host_alu_imm(&k->h, HOST_ADD, 1, HOST_RAX, 0x7f);
+	x86_host_byte(&k->h, 0x9e); /* sahf */
+	k->place.flags_host = true;
+}
+
+void x86_carry_load(struct x86_compiler *k)
+{
+	if (k->place.flags_host)
+		return;
+	x86_host_rm(&k->h, HOST_BT_IMM, 2, HOST_BT, X86_VCPU(fl));
+	x86_host_byte(&k->h, 8);
+}
+
+void x86_settle(struct x86_compiler *k)
+{
+	flags_save(k);
+	write_back(&k->h, &k->place);
+	place_clear(&k->place);
+}
+
+/* ---- Leaving -------------------------------------------------------------------------------- */
+
+struct x86_host_mem x86_op_field(const struct x86_compiler *k, unsigned op, size_t offset)
+{
+	return X86_AT(HOST_RSI,
+		((int32_t)op - (int32_t)k->origin) * (int32_t)sizeof(struct x86_op) +
+			(int32_t)offset);
+}
+
+static void exit_from(
+	struct x86_compiler *k, unsigned cc, unsigned op, enum x86_exit_kind kind)
+{
+	if (k->n_exits == X86_EXITS_MAX) {
+		k->failed = true;
+		return;
+	}
+	k->exits[k->n_exits++] = (struct x86_exit_from){.at = x86_host_jump(&k->h, cc),
+		.place = k->place,
+		.op = (uint16_t)op,
+		.origin = (uint16_t)k->origin,
+		.kind = kind};
+}
+
+void x86_give_up(struct x86_compiler *k, unsigned cc)
+{
+	exit_from(k, cc, k->op, X86_GIVE_UP);
+}
+
+void x86_take(struct x86_compiler *k, unsigned cc, unsigned op)
+{
+	exit_from(k, cc, op, X86_TAKE);
+}
+
+/* RSI to the operation, and into it. Native code may stand in the place of the first one of a run. */
+static void go_to_op(struct x86_compiler *k, unsigned op)
+{
+	if (op == k->origin) {
+		x86_host_mov_imm(&k->h, HOST_RAX, (uintptr_t)k->block->ops[op].fn);
+		x86_host_rr(&k->h, HOST_GROUP4, 4, HOST_JMP, HOST_RAX);
+		return;
+	}
+	x86_host_rm(&k->h, HOST_LEA, 8, HOST_RSI, x86_op_field(k, op, 0));
+	x86_host_rm(&k->h, HOST_GROUP4, 4, HOST_JMP, X86_AT(HOST_RSI, offsetof(struct x86_op, fn)));
+}
+
+/* What was jumped to; that may in turn leave. */
+static void put_exits(struct x86_compiler *k)
+{
+	for (; k->first_exit < k->n_exits && !k->failed; k->first_exit++) {
+		struct x86_exit_from *e = &k->exits[k->first_exit];
+
+		x86_host_here(&k->h, e->at);
+		k->place = e->place;
+		k->op = e->op;
+		k->origin = e->origin;
+		k->pinned = 0;
+		if (e->kind == X86_TAKE) {
+			x86_compile_taken(k);
+		} else {
+			x86_settle(k);
+			go_to_op(k, k->op);
+		}
+	}
+}
+
+void x86_go(struct x86_compiler *k, unsigned op, unsigned block)
+{
+	x86_host_rm(&k->h, HOST_GROUP1_IMM, 8, HOST_ADD, X86_VCPU(instructions));
+	x86_host_imm32(&k->h, k->block->ops[op].n);
+	x86_host_rm(&k->h, HOST_LEA, 8, HOST_RSI, X86_AT(block, offsetof(struct x86_block, ops)));
+#if X86_TAIL_CALLS
+	x86_host_rm(&k->h, HOST_GROUP4, 4, HOST_JMP, X86_AT(HOST_RSI, offsetof(struct x86_op, fn)));
+#else
+	x86_host_rm(&k->h, HOST_MOV_STORE, 8, HOST_RSI, X86_VCPU(next_op));
+	x86_host_byte(&k->h, 0xc3); /* ret */
+#endif
+}
+
+/* ---- Memory --------------------------------------------------------------------------------- */
+
+void x86_address(struct x86_compiler *k, const struct x86_op *o, bool full)
+{
+	struct x86_host_mem m = {HOST_NONE, HOST_NONE, 0, o->disp};
+
+	x86_flags_spill(k);
+	if (o->base != X86_R_ZERO)
+		m.base = (uint8_t)x86_use(k, o->base);
+	if (full && o->index != X86_R_ZERO) {
+		m.index = (uint8_t)x86_use(k, o->index);
+		m.scale = o->scale;
+	}
+	if (m.base == HOST_NONE && m.index == HOST_NONE)
+		x86_host_mov_imm(&k->h, HOST_RDX, (uint64_t)(int64_t)o->disp);
+	else
+		x86_host_rm(&k->h, HOST_LEA, 8, HOST_RDX, m);
+	if (full && o->seg != X86_SEG_FLAT)
+		x86_host_rm(&k->h, HOST_GROUP1_LOAD(HOST_ADD), 8, HOST_RDX,
+			X86_VCPU(seg_base[o->seg]));
+}
+
+/* As x86_tlb_slot() and x86_tlb_tag() of mem.h. */
+struct x86_host_mem x86_access(struct x86_compiler *k, unsigned size, bool write)
+{
+	struct x86_host *h = &k->h;
+	size_t tag = write ? offsetof(struct x86_tlb_entry, tag_w)
+			   : offsetof(struct x86_tlb_entry, tag_r);
+
+	_Static_assert(sizeof(struct x86_tlb_entry) == 1 << (12 - 7), "shifted by 7, masked");
+	x86_host_rr(h, HOST_MOV_STORE, 4, HOST_RDX, HOST_RAX);
+	x86_host_rr(h, HOST_GROUP2_IMM, 4, HOST_SHR, HOST_RAX);
+	x86_host_byte(h, 7);
+	x86_host_alu_imm(h, HOST_AND, 4, HOST_RAX,
+		(X86_TLB_ENTRIES - 1) * sizeof(struct x86_tlb_entry));
+	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_ADD), 8, HOST_RAX, X86_VCPU(tlb));
+	if (size == 1)
+		x86_host_rr(h, HOST_MOV_STORE, 8, HOST_RDX, HOST_RCX);
+	else
+		x86_host_rm(h, HOST_LEA, 8, HOST_RCX, X86_AT(HOST_RDX, size - 1));
+	x86_host_alu_imm(h, HOST_AND, 8, HOST_RCX, (int32_t)X86_PAGE_MASK);
+	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_OR), 8, HOST_RCX, X86_VCPU(tlb_gen));
+	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_CMP), 8, HOST_RCX, X86_AT(HOST_RAX, tag));
+	x86_give_up(k, HOST_CC_NZ);
+	x86_host_rm(h, HOST_MOV_LOAD, 8, HOST_RAX,
+		X86_AT(HOST_RAX, offsetof(struct x86_tlb_entry, addend)));
+	return (struct x86_host_mem){HOST_RAX, HOST_RDX, 0, 0};
+}
+
+struct x86_host_mem x86_operand(
+	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r, bool write)
+{
+	x86_address(k, o, r->full);
+	return x86_access(k, r->size, write);
+}
+
+/* ---- Blocks --------------------------------------------------------------------------------- */
+
+/* A run of operations with recipes, for which native code is to stand. */
+struct run {
+	uint16_t op;
+	size_t code;
+};
+
+/* From operation @i to the next: a fused comparison takes its branch along. */
+static unsigned behind(const struct x86_compiler *k, unsigned i)
+{
+	return x86_recipe_of(k->recipes, k->block->ops[i].fn)->fused ? 2 : 1;
+}
+
+/* Compiles from operation @first on. Returns the index of the operation behind the run. */
+static unsigned compile_run(struct x86_compiler *k, unsigned first)
+{
+	unsigned i = first;
+	bool end = false;
+
+	place_clear(&k->place);
+	while (i < k->block->n_ops && !end) {
+		const struct x86_op *o = &k->block->ops[i];
+		const struct x86_recipe *r = x86_recipe_of(k->recipes, o->fn);
+
+		k->op = i;
+		k->pinned = 0;
+		if (!x86_compile_data(k, o, r) && !x86_compile_branch(k, o, r, &end))
+			break;
+		i += behind(k, i);
+	}
+	if (!end && i < k->block->n_ops) {
+		x86_settle(k);
+		go_to_op(k, i);
+	} else if (!end) {
+		k->failed = true; /* blocks end with an operation that ends them */
+	}
+	return i;
+}
+
+/* Whether a run may begin at operation @i: where an instruction begins. */
+static bool may_begin(const struct x86_compiler *k, unsigned i)
+{
+	const struct x86_op *o = &k->block->ops[i];
+
+	return x86_recipe_of(k->recipes, o->fn)->kind != X86_DO_NOTHING &&
+	       (i == 1 || o->off != o[-1].off);
+}
+
+/* Returns the number of runs. The first operation is op_heat's; a run from the second stands there. */
+static unsigned compile_block(struct x86_compiler *k, struct run runs[X86_BLOCK_OPS])
+{
+	unsigned n = 0, i = 1, behind_run;
+
+	while (i < k->block->n_ops) {
+		if (!may_begin(k, i)) {
+			i += behind(k, i);
+			continue;
+		}
+		k->origin = i == 1 ? 0 : i;
+		runs[n] = (struct run){.op = (uint16_t)k->origin, .code = k->h.n};
+		behind_run = compile_run(k, i);
+		if (behind_run == i) {
+			k->h.n = runs[n].code; /* its recipe does not serve these operands */
+			i += behind(k, i);
+			continue;
+		}
+		i = behind_run;
+		n++;
+	}
+	put_exits(k);
+	return n;
+}
+
+static void op_heat(struct x86_vcpu *c, const struct x86_op *o);
+
+/* What op_heat() becomes in a block that does not begin with a run. */
+X86_OP(op_pass)
+{
+	NEXT;
+}
+
+/* Lock held. */
+static void compile_locked(struct x86_machine *m, struct x86_block *b)
+{
+	struct x86_compiled *d = m->compiled;
+	struct x86_arena *half = &d->half[m->half];
+	struct x86_compiler k = {.h = {.code = half->write + d->used, .size = half->size - d->used},
+		.recipes = d->recipes,
+		.block = b,
+		.exits = d->exits};
+	struct run runs[X86_BLOCK_OPS];
+	unsigned n;
+
+	/* Dropped, or compiled by another vcpu? */
+	if (b->ops[0].fn != op_heat)
+		return;
+	n = compile_block(&k, runs);
+	if (k.failed || x86_host_full(&k.h))
+		return;
+	if (!n || runs[0].op != 0)
+		__atomic_store_n(&b->ops[0].fn, op_pass, __ATOMIC_RELEASE);
+	for (unsigned i = n; i-- > 0;)
+		__atomic_store_n(&b->ops[runs[i].op].fn,
+			(x86_op_fn)(uintptr_t)(half->exec + d->used + runs[i].code),
+			__ATOMIC_RELEASE);
+	d->used = (d->used + k.h.n + CODE_ALIGN - 1) & ~(size_t)(CODE_ALIGN - 1);
+	if (d->used > half->size)
+		d->used = half->size;
+}
+
+__attribute__((noinline)) static void compile(struct x86_vcpu *c, struct x86_block *b)
+{
+	x86_lock(c->machine, c);
+	compile_locked(c->machine, b);
+	x86_unlock(c->machine);
+}
+
+/*
+ * The first operation of a block that may be compiled counts how often it is entered. Several vcpus
+ * may count at once, and then one is lost: so what.
+ */
+X86_OP(op_heat)
+{
+	struct x86_block *b = (void *)((char *)o - offsetof(struct x86_block, ops));
+	uint16_t heat = (uint16_t)(__atomic_load_n(&b->heat, __ATOMIC_RELAXED) + 1);
+
+	__atomic_store_n(&b->heat, heat, __ATOMIC_RELAXED);
+	if (unlikely(heat == c->machine->compiled->after)) {
+		compile(c, b);
+		if (x86_op_function(o) != op_heat)
+			return x86_op_function(o)(c, o);
+	}
+	NEXT;
+}
+
+x86_op_fn x86_compile_heat(const struct x86_machine *m, uint32_t mode)
+{
+	return m->compiled && (mode & X86_MODE_64) && !(mode & X86_MODE_SINGLE) ? op_heat : NULL;
+}
+
+/* ---- Life ----------------------------------------------------------------------------------- */
+
+int x86_machine_compile(struct x86_machine *m, unsigned after)
+{
+	struct x86_compiled *d = calloc(1, sizeof(*d));
+	int err = -ENOMEM;
+
+	if (!d)
+		return -ENOMEM;
+	d->after = (uint16_t)after;
+	d->recipes = x86_recipes_create();
+	for (unsigned i = 0; i < 2 && d->recipes; i++) {
+		err = x86_arena_create(&d->half[i], m->half_bytes, "partita-blocks");
+		if (err)
+			break;
+	}
+	m->compiled = d;
+	if (err)
+		x86_compiled_destroy(m);
+	return err;
+}
+
+void x86_compiled_destroy(struct x86_machine *m)
+{
+	struct x86_compiled *d = m->compiled;
+
+	if (!d)
+		return;
+	m->compiled = NULL;
+	for (unsigned i = 0; i < 2; i++)
+		x86_arena_destroy(&d->half[i]);
+	x86_recipes_destroy(d->recipes);
+	free(d);
+}
+
+void x86_compiled_forget(struct x86_machine *m)
+{
+	if (m->compiled)
+		m->compiled->used = 0;
+}

@@ -1,0 +1,142 @@
+/*
+ * compile.h - from operations to native code.
+ *
+ * A block that has been executed often is compiled. Operations that have a recipe (recipe.h) become
+ * instructions of the host; the others are executed as before. Native code has the type of an
+ * operation: it stands in place of the first operation of a run of such with recipes, and goes on to
+ * the operation behind the run as every operation does. Those inside the run stay what they were, so
+ * that native code may give up before any of them and let it, and the rest of the run, be executed
+ * one by one. That is how everything rare is done: misses of the TLB, faults, devices, attention,
+ * changed code, a block that is not known yet. When native code gives up before an operation, nothing
+ * of that operation has happened.
+ *
+ * While native code runs
+ * - RDI is the vcpu and RSI the operation that the code stands for; both stay;
+ * - the guest's general registers, X86_R_PAGE and X86_R_EA may be in registers of the host, dirty or
+ *   not (x86_use() and its like say where), else they are in the vcpu;
+ * - the guest's arithmetic flags are in vcpu.fl, in the host's flags, or in both;
+ * - RAX, RCX and RDX belong to whoever appends instructions, between calls of functions below that
+ *   say that they use them.
+ * Between runs, and wherever native code gives up, all of the guest's state is in the vcpu. RBX, RBP
+ * and R12 to R15 are not kept: x86_enter() of miss.S, through which blocks are entered, does that.
+ *
+ * compile.c keeps account of registers, flags and exits; compile_data.c and compile_branch.c know the
+ * recipes.
+ */
+#ifndef PARTITA_X86_COMPILE_H
+#define PARTITA_X86_COMPILE_H
+
+#include "x86/recipe.h"
+
+#include <stddef.h>
+
+#define X86_GUEST_REGS 20u /* X86_R(0) to X86_R_T0 */
+
+/* What is where at some point of the code. */
+struct x86_place {
+	uint8_t host_of[X86_GUEST_REGS]; /* HOST_NONE: only in the vcpu */
+	uint8_t guest_of[HOST_REGS];	 /* X86_GUEST_REGS: none */
+	uint16_t dirty;			 /* host registers: newer than the vcpu */
+	bool flags_host, flags_saved;	 /* in the host's flags, in vcpu.fl; one of them at least */
+};
+
+enum x86_exit_kind {
+	X86_GIVE_UP, /* to the operation */
+	X86_TAKE,    /* the branch that the operation is */
+};
+
+/* A jump out of the code's line, to what is appended at its end. */
+struct x86_exit_from {
+	size_t at; /* x86_host_jump() */
+	struct x86_place place;
+	uint16_t op, origin;
+	enum x86_exit_kind kind;
+};
+
+#define X86_EXITS_MAX 512u
+
+struct x86_compiler {
+	struct x86_host h;
+	const struct x86_recipes *recipes;
+	struct x86_block *block;
+	unsigned op;	 /* index of the operation being compiled */
+	unsigned origin; /* index of the one that RSI points to */
+	struct x86_place place;
+	uint16_t pinned; /* host registers in use by the operation */
+	uint32_t used[HOST_REGS], now;
+	unsigned n_exits, first_exit;
+	struct x86_exit_from *exits; /* [X86_EXITS_MAX] */
+	bool failed; /* no room */
+};
+
+/* [RDI + a field of the vcpu]. */
+#define X86_VCPU(field)                                                                            \
+	((struct x86_host_mem){HOST_RDI, HOST_NONE, 0, (int32_t)offsetof(struct x86_vcpu, field)})
+/* [@reg + @disp]. */
+#define X86_AT(reg, disp) ((struct x86_host_mem){(uint8_t)(reg), HOST_NONE, 0, (int32_t)(disp)})
+
+/*
+ * x86_use, x86_def, x86_mod - the host register that has the guest's register @r (as in an operation;
+ * of 64 bits: see x86_is_high()) to be read, to be overwritten whole, or to be read and changed. It
+ * keeps having it for the rest of the operation. Flags and RAX, RCX, RDX stay.
+ */
+unsigned x86_use(struct x86_compiler *k, uint8_t r);
+unsigned x86_def(struct x86_compiler *k, uint8_t r);
+unsigned x86_mod(struct x86_compiler *k, uint8_t r);
+/* A host register for the operation's own use. */
+unsigned x86_temporary(struct x86_compiler *k);
+/* AH, CH, DH or BH: nothing here deals with these. */
+static inline bool x86_is_high(uint8_t r)
+{
+	return r & 7;
+}
+
+/* Flags: the host's are the guest's now, and only they. */
+void x86_flags_set(struct x86_compiler *k);
+/* The host's flags will be overwritten: keep the guest's. Uses RAX. */
+void x86_flags_spill(struct x86_compiler *k);
+/* The host's flags are to be the guest's. Uses RAX. */
+void x86_flags_load(struct x86_compiler *k);
+/* The host's CF at least is to be the guest's. */
+void x86_carry_load(struct x86_compiler *k);
+
+/* The vcpu has all of the guest's registers from here on, and the flags. Uses RAX. */
+void x86_settle(struct x86_compiler *k);
+
+/* Give up before the current operation if @cc holds. Flags must have been spilled. */
+void x86_give_up(struct x86_compiler *k, unsigned cc);
+/* When the guest's condition @cc holds, take the branch that operation @op is. */
+void x86_take(struct x86_compiler *k, unsigned cc, unsigned op);
+
+/* The address of @o's memory operand into RDX. Spills flags; uses RAX. */
+void x86_address(struct x86_compiler *k, const struct x86_op *o, bool full);
+/*
+ * x86_access - an access of @size bytes to the linear address in RDX; gives up when the TLB misses.
+ * Returns the operand, [RAX + RDX]. Uses RCX.
+ */
+struct x86_host_mem x86_access(struct x86_compiler *k, unsigned size, bool write);
+/* Both of them. */
+struct x86_host_mem x86_operand(
+	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r, bool write);
+
+/* The field of operation @op that @offset says, while RSI points to k->origin. */
+struct x86_host_mem x86_op_field(const struct x86_compiler *k, unsigned op, size_t offset);
+
+/*
+ * The end of a block: go to the block whose address is in host register @block. Everything must have
+ * been settled. Counts the instructions up to operation @op.
+ */
+void x86_go(struct x86_compiler *k, unsigned op, unsigned block);
+
+/* ---- compile_data.c, compile_branch.c -------------------------------------------------------- */
+
+/* Returns false: not this one. */
+bool x86_compile_data(
+	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r);
+/* Sets *@end when no operation follows. */
+bool x86_compile_branch(struct x86_compiler *k, const struct x86_op *o,
+	const struct x86_recipe *r, bool *end);
+/* What is done when the branch that the current operation is, is taken. */
+void x86_compile_taken(struct x86_compiler *k);
+
+#endif
