@@ -1,14 +1,14 @@
 /*
  * compile.c - the compiler of blocks: registers, flags, exits; see compile.h.
  *
- * One pass over the operations. Registers of the guest are loaded where they are first used, written
- * back where the code leaves. Code for leaving stands behind the block's own, so that the usual way is
- * a straight line.
+ * One pass over the operations. Registers of the guest are loaded where they are first used,
+ * written back where the code leaves. Code for leaving stands behind the block's own, so that the
+ * usual way is a straight line.
  *
  * Compiling is done by a vcpu that just entered the block, under the machine's lock; others may be
  * executing the block meanwhile, and see an operation's function change from one that is right to
- * another that is right. Native code lives and dies with the half of the code cache that its block is
- * in (block.c).
+ * another that is right. Native code lives and dies with the half of the code cache that its block
+ * is in (block.c).
  */
 #include "x86/compile.h"
 
@@ -76,7 +76,7 @@ static unsigned take_host(struct x86_compiler *k)
 			x86_host_rm(&k->h, HOST_MOV_STORE, 8, best, guest_slot(p->guest_of[best]));
 		p->host_of[p->guest_of[best]] = HOST_NONE;
 		p->guest_of[best] = X86_GUEST_REGS;
-		p->dirty &= (uint16_t)~(1u << best);
+		p->dirty &= (uint16_t) ~(1u << best);
 	}
 	k->pinned |= (uint16_t)(1u << best);
 	return best;
@@ -175,13 +175,12 @@ void x86_settle(struct x86_compiler *k)
 
 struct x86_host_mem x86_op_field(const struct x86_compiler *k, unsigned op, size_t offset)
 {
-	return X86_AT(HOST_RSI,
-		((int32_t)op - (int32_t)k->origin) * (int32_t)sizeof(struct x86_op) +
-			(int32_t)offset);
+	return X86_AT(
+		HOST_RSI, ((int32_t)op - (int32_t)k->origin) * (int32_t)sizeof(struct x86_op) +
+				  (int32_t)offset);
 }
 
-static void exit_from(
-	struct x86_compiler *k, unsigned cc, unsigned op, enum x86_exit_kind kind)
+static void exit_from(struct x86_compiler *k, unsigned cc, unsigned op, enum x86_exit_kind kind)
 {
 	if (k->n_exits == X86_EXITS_MAX) {
 		k->failed = true;
@@ -204,7 +203,8 @@ void x86_take(struct x86_compiler *k, unsigned cc, unsigned op)
 	exit_from(k, cc, op, X86_TAKE);
 }
 
-/* RSI to the operation, and into it. Native code may stand in the place of the first one of a run. */
+/* RSI to the operation, and into it. Native code may stand in the place of the first one of a run.
+ */
 static void go_to_op(struct x86_compiler *k, unsigned op)
 {
 	if (op == k->origin) {
@@ -267,8 +267,8 @@ void x86_address(struct x86_compiler *k, const struct x86_op *o, bool full)
 	else
 		x86_host_rm(&k->h, HOST_LEA, 8, HOST_RDX, m);
 	if (full && o->seg != X86_SEG_FLAT)
-		x86_host_rm(&k->h, HOST_GROUP1_LOAD(HOST_ADD), 8, HOST_RDX,
-			X86_VCPU(seg_base[o->seg]));
+		x86_host_rm(
+			&k->h, HOST_GROUP1_LOAD(HOST_ADD), 8, HOST_RDX, X86_VCPU(seg_base[o->seg]));
 }
 
 /* As x86_tlb_slot() and x86_tlb_tag() of mem.h. */
@@ -282,8 +282,8 @@ struct x86_host_mem x86_access(struct x86_compiler *k, unsigned size, bool write
 	x86_host_rr(h, HOST_MOV_STORE, 4, HOST_RDX, HOST_RAX);
 	x86_host_rr(h, HOST_GROUP2_IMM, 4, HOST_SHR, HOST_RAX);
 	x86_host_byte(h, 7);
-	x86_host_alu_imm(h, HOST_AND, 4, HOST_RAX,
-		(X86_TLB_ENTRIES - 1) * sizeof(struct x86_tlb_entry));
+	x86_host_alu_imm(
+		h, HOST_AND, 4, HOST_RAX, (X86_TLB_ENTRIES - 1) * sizeof(struct x86_tlb_entry));
 	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_ADD), 8, HOST_RAX, X86_VCPU(tlb));
 	if (size == 1)
 		x86_host_rr(h, HOST_MOV_STORE, 8, HOST_RDX, HOST_RCX);
@@ -354,7 +354,8 @@ static bool may_begin(const struct x86_compiler *k, unsigned i)
 	       (i == 1 || o->off != o[-1].off);
 }
 
-/* Returns the number of runs. The first operation is op_heat's; a run from the second stands there. */
+/* Returns the number of runs. The first operation is op_heat's; a run from the second stands there.
+ */
 static unsigned compile_block(struct x86_compiler *k, struct run runs[X86_BLOCK_OPS])
 {
 	unsigned n = 0, i = 1, behind_run;
@@ -485,4 +486,9 @@ void x86_compiled_forget(struct x86_machine *m)
 {
 	if (m->compiled)
 		m->compiled->used = 0;
+}
+
+size_t x86_machine_native_bytes(struct x86_machine *m)
+{
+	return m->compiled ? m->compiled->used : 0;
 }

@@ -3,25 +3,26 @@
  *
  * A block that has been executed often is compiled. Operations that have a recipe (recipe.h) become
  * instructions of the host; the others are executed as before. Native code has the type of an
- * operation: it stands in place of the first operation of a run of such with recipes, and goes on to
- * the operation behind the run as every operation does. Those inside the run stay what they were, so
- * that native code may give up before any of them and let it, and the rest of the run, be executed
- * one by one. That is how everything rare is done: misses of the TLB, faults, devices, attention,
- * changed code, a block that is not known yet. When native code gives up before an operation, nothing
- * of that operation has happened.
+ * operation: it stands in place of the first operation of a run of such with recipes, and goes on
+ * to the operation behind the run as every operation does. Those inside the run stay what they
+ * were, so that native code may give up before any of them and let it, and the rest of the run, be
+ * executed one by one. That is how everything rare is done: misses of the TLB, faults, devices,
+ * attention, changed code, a block that is not known yet. When native code gives up before an
+ * operation, nothing of that operation has happened.
  *
  * While native code runs
  * - RDI is the vcpu and RSI the operation that the code stands for; both stay;
- * - the guest's general registers, X86_R_PAGE and X86_R_EA may be in registers of the host, dirty or
- *   not (x86_use() and its like say where), else they are in the vcpu;
+ * - the guest's general registers, X86_R_PAGE and X86_R_EA may be in registers of the host, dirty
+ * or not (x86_use() and its like say where), else they are in the vcpu;
  * - the guest's arithmetic flags are in vcpu.fl, in the host's flags, or in both;
  * - RAX, RCX and RDX belong to whoever appends instructions, between calls of functions below that
  *   say that they use them.
- * Between runs, and wherever native code gives up, all of the guest's state is in the vcpu. RBX, RBP
- * and R12 to R15 are not kept: x86_enter() of miss.S, through which blocks are entered, does that.
+ * Between runs, and wherever native code gives up, all of the guest's state is in the vcpu. RBX,
+ * RBP and R12 to R15 are not kept: x86_enter() of miss.S, through which blocks are entered, does
+ * that.
  *
- * compile.c keeps account of registers, flags and exits; compile_data.c and compile_branch.c know the
- * recipes.
+ * compile.c keeps account of registers, flags and exits; compile_data.c and compile_branch.c know
+ * the recipes.
  */
 #ifndef PARTITA_X86_COMPILE_H
 #define PARTITA_X86_COMPILE_H
@@ -66,7 +67,7 @@ struct x86_compiler {
 	uint32_t used[HOST_REGS], now;
 	unsigned n_exits, first_exit;
 	struct x86_exit_from *exits; /* [X86_EXITS_MAX] */
-	bool failed; /* no room */
+	bool failed;		     /* no room */
 };
 
 /* [RDI + a field of the vcpu]. */
@@ -76,9 +77,9 @@ struct x86_compiler {
 #define X86_AT(reg, disp) ((struct x86_host_mem){(uint8_t)(reg), HOST_NONE, 0, (int32_t)(disp)})
 
 /*
- * x86_use, x86_def, x86_mod - the host register that has the guest's register @r (as in an operation;
- * of 64 bits: see x86_is_high()) to be read, to be overwritten whole, or to be read and changed. It
- * keeps having it for the rest of the operation. Flags and RAX, RCX, RDX stay.
+ * x86_use, x86_def, x86_mod - the host register that has the guest's register @r (as in an
+ * operation; of 64 bits: see x86_is_high()) to be read, to be overwritten whole, or to be read and
+ * changed. It keeps having it for the rest of the operation. Flags and RAX, RCX, RDX stay.
  */
 unsigned x86_use(struct x86_compiler *k, uint8_t r);
 unsigned x86_def(struct x86_compiler *k, uint8_t r);
@@ -123,19 +124,18 @@ struct x86_host_mem x86_operand(
 struct x86_host_mem x86_op_field(const struct x86_compiler *k, unsigned op, size_t offset);
 
 /*
- * The end of a block: go to the block whose address is in host register @block. Everything must have
- * been settled. Counts the instructions up to operation @op.
+ * The end of a block: go to the block whose address is in host register @block. Everything must
+ * have been settled. Counts the instructions up to operation @op.
  */
 void x86_go(struct x86_compiler *k, unsigned op, unsigned block);
 
 /* ---- compile_data.c, compile_branch.c -------------------------------------------------------- */
 
 /* Returns false: not this one. */
-bool x86_compile_data(
-	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r);
+bool x86_compile_data(struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r);
 /* Sets *@end when no operation follows. */
-bool x86_compile_branch(struct x86_compiler *k, const struct x86_op *o,
-	const struct x86_recipe *r, bool *end);
+bool x86_compile_branch(
+	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r, bool *end);
 /* What is done when the branch that the current operation is, is taken. */
 void x86_compile_taken(struct x86_compiler *k);
 

@@ -1,10 +1,10 @@
 /*
  * compile_branch.c - recipes of branches in 64-bit mode.
  *
- * Where a branch goes is asked first: what the operation of a LINK remembers, what the jump cache has
- * for a linear address. When neither knows, or something wants attention, native code gives up before
- * the branch has done anything, and the operation does it all. A target that is not canonical is in
- * no jump cache.
+ * Where a branch goes is asked first: what the operation of a LINK remembers, what the jump cache
+ * has for a linear address. When neither knows, or something wants attention, native code gives up
+ * before the branch has done anything, and the operation does it all. A target that is not
+ * canonical is in no jump cache.
  */
 #include "x86/compile.h"
 
@@ -17,7 +17,8 @@ static void check_attention(struct x86_compiler *k)
 	x86_give_up(k, HOST_CC_NZ);
 }
 
-/* A register with the block that the current operation, a LINK, remembers. Flags must be spilled. */
+/* A register with the block that the current operation, a LINK, remembers. Flags must be spilled.
+ */
 static unsigned linked_block(struct x86_compiler *k)
 {
 	unsigned block = x86_temporary(k);
@@ -58,8 +59,8 @@ static unsigned cached_block(struct x86_compiler *k, unsigned lin)
 	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_CMP), 8, HOST_RCX, X86_VCPU(jc_tag));
 	x86_give_up(k, HOST_CC_NZ);
 	check_attention(k);
-	x86_host_rm(h, HOST_MOV_LOAD, 8, block,
-		X86_AT(HOST_RAX, offsetof(struct x86_jc_entry, block)));
+	x86_host_rm(
+		h, HOST_MOV_LOAD, 8, block, X86_AT(HOST_RAX, offsetof(struct x86_jc_entry, block)));
 	return block;
 }
 
@@ -164,8 +165,8 @@ void x86_compile_taken(struct x86_compiler *k)
 	}
 }
 
-bool x86_compile_branch(struct x86_compiler *k, const struct x86_op *o,
-	const struct x86_recipe *r, bool *end)
+bool x86_compile_branch(
+	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r, bool *end)
 {
 	unsigned lin, block;
 

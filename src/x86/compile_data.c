@@ -1,8 +1,8 @@
 /*
  * compile_data.c - recipes of operations that move and compute.
  *
- * Each is the guest's own instruction on the registers of the host that have the guest's, and on the
- * guest's memory where the TLB says it is. So results and flags, undefined ones too, are the
+ * Each is the guest's own instruction on the registers of the host that have the guest's, and on
+ * the guest's memory where the TLB says it is. So results and flags, undefined ones too, are the
  * processor's, as they are in the operations themselves. What an instruction does to flags decides
  * what is done before it: those that leave some alone need the guest's in the host's flags.
  */
@@ -12,8 +12,7 @@ typedef bool (*compile_fn)(
 	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r);
 
 #define COMPILE(name)                                                                              \
-	static bool name(                                                                          \
-		struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r)
+	static bool name(struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r)
 
 /* The immediate as an operand of @size bytes, sign-extended. */
 static int64_t immediate(const struct x86_op *o, unsigned size)
@@ -63,7 +62,8 @@ static unsigned result(struct x86_compiler *k, uint8_t reg, unsigned size)
 	return size >= 4 ? x86_def(k, reg) : x86_mod(k, reg);
 }
 
-/* [RDX], once the address that [RAX + RDX] is has been put there: RAX is free then. Overwrites flags. */
+/* [RDX], once the address that [RAX + RDX] is has been put there: RAX is free then. Overwrites
+ * flags. */
 static struct x86_host_mem sum_address(struct x86_compiler *k)
 {
 	x86_host_rr(&k->h, HOST_GROUP1_STORE(HOST_ADD), 8, HOST_RAX, HOST_RDX);
@@ -80,7 +80,8 @@ static void memory_imm(struct x86_compiler *k, uint32_t lock, unsigned op, unsig
 	if (size == 1)
 		x86_host_rm(&k->h, lock | HOST_GROUP1_BYTE, 1, op, m);
 	else
-		x86_host_rm(&k->h, lock | (small ? HOST_GROUP1_IMM8 : HOST_GROUP1_IMM), size, op, m);
+		x86_host_rm(
+			&k->h, lock | (small ? HOST_GROUP1_IMM8 : HOST_GROUP1_IMM), size, op, m);
 	x86_host_imm(&k->h, size == 1 || small ? 1 : size, (uint64_t)v);
 }
 
@@ -95,8 +96,8 @@ COMPILE(compile_alu)
 	if (!is_32_bits(v) && (r->form == X86_FORM_RI || r->form == X86_FORM_MI))
 		return false;
 	if (is_memory(r))
-		m = x86_operand(k, o, r,
-			!compare && (r->form == X86_FORM_MR || r->form == X86_FORM_MI));
+		m = x86_operand(
+			k, o, r, !compare && (r->form == X86_FORM_MR || r->form == X86_FORM_MI));
 	if (r->form == X86_FORM_RR || r->form == X86_FORM_MR)
 		s = x86_use(k, o->r1);
 	if (r->form == X86_FORM_RR || r->form == X86_FORM_RI || r->form == X86_FORM_RM)
@@ -200,7 +201,8 @@ COMPILE(compile_mov)
 		return true;
 	case X86_FORM_RI:
 		if (r->size >= 4) {
-			x86_host_mov_imm(h, x86_def(k, o->r0), r->size == 4 ? (uint32_t)v : (uint64_t)v);
+			x86_host_mov_imm(
+				h, x86_def(k, o->r0), r->size == 4 ? (uint32_t)v : (uint64_t)v);
 		} else {
 			x86_host_rr(h, HOST_MOV_IMM, r->size, 0, x86_mod(k, o->r0));
 			x86_host_imm(h, r->size, (uint64_t)v);

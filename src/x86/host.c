@@ -27,8 +27,16 @@ void x86_host_imm(struct x86_host *h, unsigned size, uint64_t v)
 #define REX_R 4u
 #define REX_W 8u
 
-/* Prefixes and opcode. @bytes: registers that are operands of one byte, whose numbers 4-7 need REX. */
-static void begin(struct x86_host *h, uint32_t opcode, unsigned size, unsigned rex, bool force)
+/* Has @opcode an operand of one byte? SPL, BPL, SIL and DIL are only had with a REX prefix. */
+static bool has_byte(uint32_t opcode, unsigned size)
+{
+	uint32_t code = opcode & 0xffff;
+
+	return size == 1 || code == HOST_MOVZX(1) || code == HOST_MOVSX(1);
+}
+
+/* Prefixes and opcode. @rex: the prefix's bits; @need: it must be there even if none is set. */
+static void begin(struct x86_host *h, uint32_t opcode, unsigned size, unsigned rex, bool need)
 {
 	uint32_t code = opcode & 0xffff;
 
@@ -40,7 +48,7 @@ static void begin(struct x86_host *h, uint32_t opcode, unsigned size, unsigned r
 		x86_host_byte(h, 0xf3);
 	if (size == 8)
 		rex |= REX_W;
-	if (rex || force)
+	if (rex || need)
 		x86_host_byte(h, (uint8_t)(0x40 | rex));
 	if ((opcode & HOST_SIZED) && size == 1)
 		code--;
@@ -58,8 +66,7 @@ void x86_host_rr(struct x86_host *h, uint32_t opcode, unsigned size, unsigned re
 {
 	unsigned rex = (reg >> 3) * REX_R | (rm >> 3) * REX_B;
 
-	/* SPL, BPL, SIL, DIL: also of MOVZX and SETcc, where the size given is the result's. */
-	begin(h, opcode, size, rex, (reg | rm) & 4);
+	begin(h, opcode, size, rex, has_byte(opcode, size) && ((reg | rm) & 4));
 	x86_host_byte(h, (uint8_t)(0xc0 | (reg & 7) << 3 | (rm & 7)));
 }
 
@@ -74,10 +81,7 @@ void x86_host_rm(
 	bool no_base = m.base == HOST_NONE, no_index = m.index == HOST_NONE;
 	unsigned base = no_base ? 5 : m.base, index = no_index ? 4 : m.index;
 	bool sib = no_base || !no_index || (base & 7) == HOST_RSP;
-	unsigned mod = no_base				    ? 0
-		       : !m.disp && (base & 7) != HOST_RBP ? 0
-		       : short_disp(&m)			    ? 1
-							    : 2;
+	unsigned mod = no_base ? 0 : !m.disp && (base & 7) != HOST_RBP ? 0 : short_disp(&m) ? 1 : 2;
 	unsigned rex = (reg >> 3) * REX_R | (index >> 3) * REX_X | (base >> 3) * REX_B;
 
 	begin(h, opcode, size, rex, size == 1 && (reg & 4));

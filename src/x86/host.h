@@ -1,9 +1,10 @@
 /*
- * host.h - writes instructions of the host: an assembler of just what compile.c and its recipes use.
+ * host.h - writes instructions of the host: an assembler of just what compile.c and its recipes
+ * use.
  *
- * It appends to a buffer. When that is full it goes on counting and writes nothing; whoever owns the
- * buffer looks at x86_host_full() once, at the end. Registers are numbered as in their encoding;
- * sizes are in bytes (1, 2, 4, 8).
+ * It appends to a buffer. When that is full it goes on counting and writes nothing; whoever owns
+ * the buffer looks at x86_host_full() once, at the end. Registers are numbered as in their
+ * encoding; sizes are in bytes (1, 2, 4, 8).
  *
  * Facts: Intel SDM vol. 2A chapter 2 (encoding), vol. 2 (opcodes).
  */
@@ -42,22 +43,22 @@ struct x86_host_mem {
 };
 
 /*
- * Opcodes: one byte, or 0x0f00 + the second byte, or HOST_F3 + 0x0f00 + the second byte. Of a pair of
- * opcodes for bytes and for words the one for words is given, HOST_SIZED marks it, and a size of 1
- * takes the one before it.
+ * Opcodes: one byte, or 0x0f00 + the second byte, or HOST_F3 + 0x0f00 + the second byte. Of a pair
+ * of opcodes for bytes and for words the one for words is given, HOST_SIZED marks it, and a size of
+ * 1 takes the one before it.
  */
 #define HOST_SIZED 0x10000u
 #define HOST_F3	   0x20000u
 #define HOST_LOCK  0x40000u
 
-#define HOST_MOV_STORE (HOST_SIZED | 0x89) /* r/m, r */
-#define HOST_MOV_LOAD  (HOST_SIZED | 0x8b) /* r, r/m */
-#define HOST_MOV_IMM   (HOST_SIZED | 0xc7) /* r/m, imm; /0 */
-#define HOST_LEA       0x8d
-#define HOST_TEST      (HOST_SIZED | 0x85) /* r/m, r */
-#define HOST_GROUP1_IMM8 0x83		   /* ADD OR ADC SBB AND SUB XOR CMP r/m, imm8 */
-#define HOST_GROUP1_IMM	 0x81		   /* the same, imm32 */
-#define HOST_GROUP1_BYTE 0x80		   /* of bytes */
+#define HOST_MOV_STORE	 (HOST_SIZED | 0x89) /* r/m, r */
+#define HOST_MOV_LOAD	 (HOST_SIZED | 0x8b) /* r, r/m */
+#define HOST_MOV_IMM	 (HOST_SIZED | 0xc7) /* r/m, imm; /0 */
+#define HOST_LEA	 0x8d
+#define HOST_TEST	 (HOST_SIZED | 0x85) /* r/m, r */
+#define HOST_GROUP1_IMM8 0x83		     /* ADD OR ADC SBB AND SUB XOR CMP r/m, imm8 */
+#define HOST_GROUP1_IMM	 0x81		     /* the same, imm32 */
+#define HOST_GROUP1_BYTE 0x80		     /* of bytes */
 #define HOST_GROUP2_IMM	 (HOST_SIZED | 0xc1) /* shifts r/m, imm8 */
 #define HOST_GROUP2_CL	 (HOST_SIZED | 0xd3) /* shifts r/m, cl */
 #define HOST_GROUP3	 (HOST_SIZED | 0xf7) /* TEST imm, NOT, NEG */
@@ -75,13 +76,13 @@ struct x86_host_mem {
 #define HOST_BSWAP	 0x0f	/* ModRM.reg 1: what looks like ModRM is the second opcode byte */
 #define HOST_BT_IMM	 0x0fba /* /4 BT, /5 BTS, /6 BTR, /7 BTC */
 #define HOST_BT_REG(n)	 (0x0f83u + 8u * (n)) /* by the same numbers; r/m, r */
-#define HOST_SCAN(code) (0x0f00u | (code) | ((code) == HOST_POPCNT ? HOST_F3 : 0))
+#define HOST_SCAN(code)	 (0x0f00u | (code) | ((code) == HOST_POPCNT ? HOST_F3 : 0))
 
 /* Numbers of group 1, of group 2, of group 3 and 4. */
 enum { HOST_ADD, HOST_OR, HOST_ADC, HOST_SBB, HOST_AND, HOST_SUB, HOST_XOR, HOST_CMP };
 enum { HOST_ROL, HOST_ROR, HOST_RCL, HOST_RCR, HOST_SHL, HOST_SHR, HOST_SAR = 7 };
 enum { HOST_NOT = 2, HOST_NEG = 3, HOST_INC = 0, HOST_DEC = 1, HOST_JMP = 4 };
-enum { HOST_MUL = 4, HOST_IMUL = 5 };	    /* of group 3, too */
+enum { HOST_MUL = 4, HOST_IMUL = 5 };		    /* of group 3, too */
 enum { HOST_BT = 4, HOST_BTS, HOST_BTR, HOST_BTC }; /* of HOST_BT_IMM */
 /* Second opcode bytes of scans; POPCNT has HOST_F3. */
 enum { HOST_BSF = 0xbc, HOST_BSR = 0xbd, HOST_POPCNT = 0xb8 };

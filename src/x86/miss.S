@@ -1,11 +1,10 @@
 /*
- * miss.S - what C cannot say: entering blocks, and leaving an operation for a slow path.
+ * miss.S - what C cannot say: how a block is entered, and how one of its operations calls the slow
+ * path of a memory access.
  *
- * From an operation to the slow path of a memory access, keeping all its registers.
- *
- * mem.h calls the macros' functions from inline assembly as if they were one instruction: only RAX changes, and
- * only where there is a result. The stack is aligned here, as the caller had no reason to; callers
- * are built without a red zone. XMM registers are the caller's clobbers.
+ * mem.h calls the *_keep functions from inline assembly as if they were one instruction: only RAX
+ * changes, and only where there is a result. The stack is aligned here, as the caller had no reason
+ * to; callers are built without a red zone. XMM registers are the caller's clobbers.
  */
 	.macro keep name, target, result
 	.globl \name

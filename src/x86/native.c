@@ -1,9 +1,9 @@
 /*
  * native.c - makes and keeps the thunks that native.h describes.
  *
- * Thunks live in an arena (arena.h). They hold no absolute address, so equal instructions give equal bytes, and the bytes
- * themselves are the key under which a thunk is found again. A thunk is never changed or freed
- * before the machine is.
+ * Thunks live in an arena (arena.h). They hold no absolute address, so equal instructions give
+ * equal bytes, and the bytes themselves are the key under which a thunk is found again. A thunk is
+ * never changed or freed before the machine is.
  *
  * Bounds: what the emitters let through is some 40 thousand distinct thunks (about 150 combinations
  * of opcode, operands and REX.W with 256 immediates, a thousand without) of at most 96 bytes, half

@@ -2,10 +2,10 @@
  * recipe.h - what the families tell the compiler of native code (compile.c): which operation does
  * what.
  *
- * A recipe describes an operation by the host's instruction for it and by where its operands are. The
- * operation itself remains what counts: compiled code must do exactly what it does, and gives up in
- * its favour whenever something is out of the ordinary. An operation without a recipe is executed as
- * it is.
+ * A recipe describes an operation by the host's instruction for it and by where its operands are.
+ * The operation itself remains what counts: compiled code must do exactly what it does, and gives
+ * up in its favour whenever something is out of the ordinary. An operation without a recipe is
+ * executed as it is.
  */
 #ifndef PARTITA_X86_RECIPE_H
 #define PARTITA_X86_RECIPE_H
@@ -27,10 +27,10 @@ enum x86_recipe_kind {
 	X86_DO_MOV,
 	X86_DO_ZERO_EXTEND, /* .from: bytes of the source */
 	X86_DO_SIGN_EXTEND,
-	X86_DO_LEA,	    /* .full: with an index */
-	X86_DO_ADDRESS,	    /* an address to X86_R_EA */
-	X86_DO_CMOV,	    /* .cond */
-	X86_DO_SET,	    /* .cond */
+	X86_DO_LEA,	/* .full: with an index */
+	X86_DO_ADDRESS, /* an address to X86_R_EA */
+	X86_DO_CMOV,	/* .cond */
+	X86_DO_SET,	/* .cond */
 	X86_DO_BSWAP,
 	X86_DO_CDQE,  /* .size: of the result */
 	X86_DO_CQO,   /* .size: of either half */
@@ -56,7 +56,8 @@ enum x86_recipe_kind {
 	X86_DO_KINDS
 };
 
-/* Operands: first destination, then source; R the register .r0 (the second .r1), I .imm, M memory. */
+/* Operands: first destination, then source; R the register .r0 (the second .r1), I .imm, M memory.
+ */
 enum x86_recipe_form {
 	X86_FORM_R,
 	X86_FORM_M,
@@ -80,11 +81,12 @@ struct x86_recipe {
 
 struct x86_recipes;
 
-/* x86_recipe_add - @op is what @recipe says. What was said of it first holds; NULL is passed over. */
+/* x86_recipe_add - @op is what @recipe says. What was said of it first holds; NULL is passed over.
+ */
 void x86_recipe_add(struct x86_recipes *r, x86_op_fn op, struct x86_recipe recipe);
 /* The operations of an instruction with two operands: fills in .form, .size, .full and .lock. */
-void x86_recipe_binary(struct x86_recipes *r, const struct x86_binary_forms sizes[4],
-	struct x86_recipe recipe);
+void x86_recipe_binary(
+	struct x86_recipes *r, const struct x86_binary_forms sizes[4], struct x86_recipe recipe);
 /* A row of sizes.h: .form is @reg for FORM_REGISTER and @mem for the others, which have .full. */
 void x86_recipe_row(struct x86_recipes *r, const x86_op_fn row[FORMS], enum x86_recipe_form reg,
 	enum x86_recipe_form mem, struct x86_recipe recipe);

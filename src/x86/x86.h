@@ -378,6 +378,8 @@ void x86_vcpu_emulate(
 uint64_t x86_vcpu_instructions(struct x86_vcpu *v);
 /* x86_machine_code_bytes - how much of the code cache is in use. Any thread. */
 size_t x86_machine_code_bytes(struct x86_machine *m);
+/* x86_machine_native_bytes - how much native code was made of what is there. Any thread. */
+size_t x86_machine_native_bytes(struct x86_machine *m);
 
 /*
  * x86_features - the CPUID feature words this processor implements, given what the host can lend

@@ -1,0 +1,452 @@
+/*
+ * x86_compile.c - native code of blocks does what their operations do: random programs, executed by
+ * two machines of which one compiles, leave the same registers, flags and memory, and fault at the
+ * same instruction.
+ *
+ * That the operations are right is x86_oracle's affair; the other tests of the processor are run with
+ * compiled blocks as well (meson.build). The seed is printed; X86_SEED repeats it.
+ */
+#include "x86_flat.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <cmocka.h>
+
+#define CODE	 0x30000u
+#define DATA	 0x50000u /* in RBX: a page before it and two from it on, then one that is not there */
+#define DATA_END 0x52000u
+#define STACK	 0x60000u
+#define PROGRAMS 4000
+
+/* ---- Random --------------------------------------------------------------------------------- */
+
+static uint64_t seed;
+
+static uint64_t random64(void)
+{
+	uint64_t z = (seed += 0x9e3779b97f4a7c15ull);
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+	return z ^ (z >> 31);
+}
+
+static unsigned below(unsigned n)
+{
+	return (unsigned)((random64() >> 32) * n >> 32);
+}
+
+/* ---- Programs ------------------------------------------------------------------------------- */
+
+struct program {
+	uint8_t code[2048];
+	unsigned n;
+};
+
+static void put(struct program *p, unsigned byte)
+{
+	p->code[p->n++] = (uint8_t)byte;
+}
+
+static void put_bytes(struct program *p, uint64_t v, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		put(p, (unsigned)(v >> (8 * i)) & 0xff);
+}
+
+/* RBX addresses memory, RBP counts, R15 is an index: those, and RSP, are only read. */
+static unsigned any_register(void)
+{
+	static const uint8_t of[] = {0, 1, 2, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+
+	return of[below(sizeof(of))];
+}
+
+/* One instruction: opcode (with 0x0f00 in front), ModRM.reg, and an operand in a register or memory. */
+static void put_instruction(
+	struct program *p, unsigned lock, unsigned opcode, unsigned size, unsigned reg, bool memory)
+{
+	bool index = below(3) == 0, high = size == 1 && !memory && below(4) == 0;
+	unsigned rm = memory ? 3 : any_register();
+	unsigned rex = (size == 8 ? 8 : 0) | (reg > 7 ? 4 : 0) | (rm > 7 ? 1 : 0);
+	/* Mostly near; sometimes across a page or where none is. */
+	int32_t disp = below(60) ? (int32_t)below(250) - 125
+				 : (int32_t)below(DATA_END - DATA + 64) - 8;
+
+	if (lock && memory)
+		put(p, 0xf0);
+	if (size == 2)
+		put(p, 0x66);
+	if (memory && index)
+		rex |= 2;
+	if (high && reg < 8 && rm < 8)
+		rex = 0; /* AH, CH, DH, BH */
+	else
+		rex |= 0x40;
+	if (!rex && ((reg & 4) || (rm & 4)) && (rm & 3) == 3)
+		rex = 0x40; /* but BH is part of RBX */
+	if (!rex && (reg & 7) == 7)
+		rex = 0x40;
+	if (rex)
+		put(p, rex);
+	if (opcode >> 8)
+		put(p, opcode >> 8);
+	put(p, opcode & 0xff);
+	if (!memory) {
+		put(p, 0xc0 | (reg & 7) << 3 | (rm & 7));
+		return;
+	}
+	put(p, 0x80 | (reg & 7) << 3 | (index ? 4 : 3));
+	if (index)
+		put(p, below(4) << 6 | 7 << 3 | 3); /* [rbx + r15 * scale] */
+	put_bytes(p, (uint32_t)disp, 4);
+}
+
+static unsigned any_size(void)
+{
+	return 1u << below(4);
+}
+
+static void arithmetic(struct program *p)
+{
+	unsigned op = below(8), size = any_size(), lock = op == 7 ? 0 : below(4) == 0;
+	bool memory = below(2);
+
+	switch (below(3)) {
+	case 0: /* r/m, r */
+		put_instruction(p, lock, op << 3 | (size > 1), size, any_register(), memory);
+		break;
+	case 1: /* r, r/m */
+		put_instruction(p, 0, op << 3 | 2 | (size > 1), size, any_register(), memory);
+		break;
+	default: /* r/m, imm8 */
+		put_instruction(p, lock, size > 1 ? 0x83 : 0x80, size, op, memory);
+		put(p, below(256));
+	}
+}
+
+static void one_operand(struct program *p)
+{
+	unsigned size = any_size(), lock = below(4) == 0;
+	bool memory = below(2);
+
+	if (below(2)) {
+		put_instruction(p, lock, size > 1 ? 0xff : 0xfe, size, below(2), memory);
+	} else {
+		unsigned number = 2 + below(3); /* NOT, NEG, MUL */
+
+		put_instruction(p, number == 4 ? 0 : lock, size > 1 ? 0xf7 : 0xf6, size, number,
+			memory);
+	}
+}
+
+static void test(struct program *p)
+{
+	unsigned size = any_size();
+
+	put_instruction(p, 0, size > 1 ? 0x85 : 0x84, size, any_register(), below(2));
+}
+
+static void move(struct program *p)
+{
+	unsigned size = any_size(), wide = 2u << below(3);
+
+	switch (below(7)) {
+	case 0:
+		put_instruction(p, 0, size > 1 ? 0x89 : 0x88, size, any_register(), below(2));
+		break;
+	case 1:
+		put_instruction(p, 0, size > 1 ? 0x8b : 0x8a, size, any_register(), below(2));
+		break;
+	case 2:
+		put_instruction(p, 0, size > 1 ? 0xc7 : 0xc6, size, 0, below(2));
+		put_bytes(p, random64(), size > 4 ? 4 : size);
+		break;
+	case 3: /* MOVZX, MOVSX */
+		put_instruction(p, 0, 0x0fb6 + below(2) + 8 * below(2), wide, any_register(),
+			below(2));
+		break;
+	case 4: /* MOVSXD */
+		put_instruction(p, 0, 0x63, 8, any_register(), below(2));
+		break;
+	case 5:
+		put_instruction(p, 0, 0x8d, wide, any_register(), true);
+		break;
+	default: /* CMOVcc, SETcc */
+		if (below(2))
+			put_instruction(p, 0, 0x0f40 + below(16), wide, any_register(), below(2));
+		else
+			put_instruction(p, 0, 0x0f90 + below(16), 1, 0, below(2));
+	}
+}
+
+static void shift(struct program *p)
+{
+	static const uint8_t numbers[] = {0, 1, 2, 3, 4, 5, 7};
+	unsigned size = any_size(), number = numbers[below(sizeof(numbers))];
+	bool memory = below(3) == 0;
+
+	if (below(2)) {
+		put_instruction(p, 0, size > 1 ? 0xd3 : 0xd2, size, number, memory);
+	} else {
+		put_instruction(p, 0, size > 1 ? 0xc1 : 0xc0, size, number, memory);
+		put(p, below(70));
+	}
+}
+
+static void bits(struct program *p)
+{
+	unsigned size = 2u << below(3), number = 4 + below(4);
+	unsigned lock = number > 4 && below(3) == 0;
+
+	switch (below(4)) {
+	case 0:
+		put_instruction(p, lock, 0x0fba, size, number, below(2));
+		put(p, below(256));
+		break;
+	case 1: /* by R15: a bit number that stays near */
+		put_instruction(p, lock, 0x0f83 + 8 * number, size, 15, below(2));
+		break;
+	case 2: /* BSF, BSR */
+		put_instruction(p, 0, 0x0fbc + below(2), size, any_register(), below(2));
+		break;
+	default: /* BSWAP */
+		put(p, 0x49);
+		put(p, 0x0f);
+		put(p, 0xc8 + below(6));
+	}
+}
+
+static void product(struct program *p)
+{
+	unsigned size = 2u << below(3);
+
+	if (below(2)) {
+		put_instruction(p, 0, 0x0faf, size, any_register(), below(2));
+	} else {
+		put_instruction(p, 0, 0x6b, size, any_register(), below(2));
+		put(p, below(256));
+	}
+}
+
+static void exchange(struct program *p)
+{
+	static const uint16_t opcodes[] = {0x86, 0x0fc0, 0x0fb0};
+	unsigned size = any_size();
+
+	put_instruction(p, below(2), opcodes[below(3)] + (size > 1), size, any_register(), below(2));
+}
+
+static void stack(struct program *p)
+{
+	static const uint8_t pushes[] = {0x50, 0x51, 0x52, 0x54, 0x56, 0x57};
+	static const uint8_t pops[] = {0x58, 0x59, 0x5a, 0x5e, 0x5f};
+
+	put(p, pushes[below(sizeof(pushes))]);
+	if (below(2)) {
+		put(p, 0x6a);
+		put(p, below(256));
+		put(p, pops[below(sizeof(pops))]);
+	}
+	put(p, pops[below(sizeof(pops))]);
+}
+
+static void extend_accumulator(struct program *p)
+{
+	static const uint8_t prefix[] = {0x66, 0x40, 0x48};
+
+	put(p, prefix[below(3)]);
+	put(p, 0x98 + below(2));
+}
+
+/* What has no recipe, between what has. */
+static void uncompiled(struct program *p)
+{
+	switch (below(4)) {
+	case 0: /* pushfq; popfq */
+		put(p, 0x9c);
+		put(p, 0x9d);
+		break;
+	case 1: /* stc, clc, cmc */
+		put(p, below(2) ? 0xf5 : 0xf8 + below(2));
+		break;
+	case 2: /* lahf, sahf */
+		put(p, 0x9e + below(2));
+		break;
+	default: /* shld rax, rdx, n */
+		put_bytes(p, 0xd0a40f48, 4);
+		put(p, below(64));
+	}
+}
+
+static void (*const makers[])(struct program *) = {arithmetic, arithmetic, arithmetic, one_operand,
+	test, move, move, move, shift, bits, product, exchange, stack, extend_accumulator, uncompiled};
+
+static void any_instruction(struct program *p)
+{
+	makers[below(sizeof(makers) / sizeof(makers[0]))](p);
+}
+
+/* Jcc over some instructions, short or long; or a call of them, a function that returns. */
+static void any_branch(struct program *p)
+{
+	unsigned at, n = below(4);
+	bool far = below(2), call = below(4) == 0;
+
+	if (call) {
+		/* call over the function's jump: call 1f; jmp 2f; 1: ... ret; 2: */
+		put_bytes(p, 0x05e8, 5);
+		put_bytes(p, 0xe9, 5);
+	} else if (far) {
+		put(p, 0x0f);
+		put_bytes(p, 0x80 + below(16), 5);
+	} else {
+		put_bytes(p, 0x70 + below(16), 2);
+	}
+	at = p->n;
+	while (n--)
+		any_instruction(p);
+	if (call)
+		put(p, 0xc3);
+	if (call || far) {
+		uint32_t distance = p->n - at;
+
+		memcpy(p->code + at - 4, &distance, sizeof(distance));
+	} else {
+		p->code[at - 1] = (uint8_t)(p->n - at);
+	}
+}
+
+static void make_program(struct program *p)
+{
+	unsigned instructions = 1 + below(25);
+	uint32_t back;
+
+	p->n = 0;
+	while (instructions--) {
+		if (below(5))
+			any_instruction(p);
+		else
+			any_branch(p);
+	}
+	put_bytes(p, 0xcdff, 2); /* dec ebp */
+	put_bytes(p, 0x850f, 2); /* jnz */
+	back = -(p->n + 4);
+	put_bytes(p, back, 4);
+	put_bytes(p, 0x0b0f, 2); /* ud2 */
+}
+
+/* ---- Two machines --------------------------------------------------------------------------- */
+
+struct pair {
+	struct flat *plain, *compiled;
+};
+
+static struct flat *machine(void)
+{
+	struct flat *g = flat_create(1, 1 << 20);
+
+	flat_small_pages(g);
+	flat_map_page(g, DATA_END, ~0ul);
+	return g;
+}
+
+static int setup(void **state)
+{
+	static struct pair pair;
+
+	pair.plain = machine();
+	pair.compiled = machine();
+	assert_int_equal(x86_machine_compile(pair.compiled->machine, 2), 0);
+	*state = &pair;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct pair *pair = *state;
+
+	flat_destroy(pair->plain);
+	flat_destroy(pair->compiled);
+	return 0;
+}
+
+static struct flat_result run(struct flat *g, const struct program *p, const struct x86_state *in,
+	const uint8_t *data, struct x86_state *out, uint64_t *instructions)
+{
+	uint64_t before = x86_vcpu_instructions(g->vcpu[0]);
+	struct x86_state *s = flat_start(g, 0, FLAT_64, CODE);
+	struct flat_result result;
+
+	memcpy(s->gpr, in->gpr, sizeof(s->gpr));
+	s->rflags = in->rflags;
+	memcpy(g->ram + DATA - 0x1000, data, 0x3000);
+	memset(g->ram + STACK - 0x1000, 0, 0x1000);
+	flat_write(g, CODE, p->code, p->n);
+	result = flat_run(g, 0);
+	*out = *s;
+	*instructions = x86_vcpu_instructions(g->vcpu[0]) - before;
+	return result;
+}
+
+static void test_random(void **state)
+{
+	struct pair *pair = *state;
+	const char *given = getenv("X86_SEED");
+	uint8_t data[0x3000];
+
+	seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
+	for (unsigned i = 0; i < PROGRAMS; i++) {
+		struct x86_state in = {.rflags = 0x202 | (random64() & 0x8d5)}, plain, compiled;
+		uint64_t from = seed, n_plain, n_compiled;
+		struct flat_result a, b;
+		struct program p;
+
+		make_program(&p);
+		for (unsigned r = 0; r < 16; r++)
+			in.gpr[r] = random64() >> below(64);
+		in.gpr[X86_RBX] = DATA;
+		in.gpr[X86_RBP] = 1 + below(6);
+		in.gpr[X86_RSP] = STACK - 0x100;
+		in.gpr[X86_R15] = below(64);
+		for (unsigned k = 0; k < sizeof(data); k += 8)
+			memcpy(data + k, &(uint64_t){random64()}, 8);
+		a = run(pair->plain, &p, &in, data, &plain, &n_plain);
+		b = run(pair->compiled, &p, &in, data, &compiled, &n_compiled);
+		if (a.vector != b.vector || plain.rip != compiled.rip ||
+			memcmp(plain.gpr, compiled.gpr, sizeof(plain.gpr)) ||
+			plain.rflags != compiled.rflags || n_plain != n_compiled ||
+			a.error != b.error || a.address != b.address ||
+			memcmp(pair->plain->ram + DATA - 0x1000,
+				pair->compiled->ram + DATA - 0x1000, 0x3000) ||
+			memcmp(pair->plain->ram + STACK - 0x1000,
+				pair->compiled->ram + STACK - 0x1000, 0x1000)) {
+			print_message("program %u, X86_SEED=%#lx, to RIP %#lx and %#lx, flags %#lx and "
+				      "%#lx, %lu and %lu instructions, vectors %d %d\n",
+				i, from, plain.rip, compiled.rip, plain.rflags, compiled.rflags,
+				n_plain, n_compiled, a.vector, b.vector);
+			for (unsigned r = 0; r < 16; r++)
+				if (plain.gpr[r] != compiled.gpr[r])
+					print_message("register %u: %#lx and %#lx\n", r,
+						plain.gpr[r], compiled.gpr[r]);
+			for (unsigned k = 0; k < p.n; k++)
+				print_message("%02x", p.code[k]);
+			fail_msg("compiled code does something else");
+		}
+	}
+	assert_in_range(x86_machine_native_bytes(pair->compiled->machine), 1, 1 << 20);
+	assert_int_equal(x86_machine_native_bytes(pair->plain->machine), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_random, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
