@@ -123,7 +123,8 @@ static void create(void)
 
 	machine = x86_machine_create(1, CODE_CACHE);
 	memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (!machine || memory == MAP_FAILED ||
+	/* Native code is made of what is executed twice. */
+	if (!machine || memory == MAP_FAILED || x86_machine_compile(machine, 2) ||
 		x86_machine_map(
 			machine, 0, memory, MEMORY, X86_MAP_READ | X86_MAP_WRITE | X86_MAP_EXEC))
 		abort();

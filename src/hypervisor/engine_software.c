@@ -3,8 +3,8 @@
  */
 #include "hypervisor/engine.h"
 
-/* The most memory that decoded guest code may take. */
-#define CODE_BYTES (16u << 20)
+/* The most memory that decoded guest code may take, and again as much that compiled code may. */
+#define CODE_BYTES (32u << 20)
 /* How often a block is executed before it is worth compiling. */
 #define HOT 32u
 /* Family 6, model 0x36: an in-order processor, which this one is; stepping 1. */

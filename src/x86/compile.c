@@ -389,8 +389,9 @@ X86_OP(op_pass)
 }
 
 /* Lock held. */
-static void compile_locked(struct x86_machine *m, struct x86_block *b)
+static void compile_locked(struct x86_vcpu *c, struct x86_block *b)
 {
+	struct x86_machine *m = c->machine;
 	struct x86_compiled *d = m->compiled;
 	struct x86_arena *half = &d->half[m->half];
 	struct x86_compiler k = {.h = {.code = half->write + d->used, .size = half->size - d->used},
@@ -400,8 +401,8 @@ static void compile_locked(struct x86_machine *m, struct x86_block *b)
 	struct run runs[X86_BLOCK_OPS];
 	unsigned n;
 
-	/* Dropped, or compiled by another vcpu? */
-	if (b->ops[0].fn != op_heat)
+	/* Dropped, or compiled by another vcpu, or in the other half of the cache by now? */
+	if (b->ops[0].fn != op_heat || atomic_load(&c->code_epoch) != atomic_load(&m->epoch))
 		return;
 	n = compile_block(&k, runs);
 	if (k.failed || x86_host_full(&k.h))
@@ -420,7 +421,7 @@ static void compile_locked(struct x86_machine *m, struct x86_block *b)
 __attribute__((noinline)) static void compile(struct x86_vcpu *c, struct x86_block *b)
 {
 	x86_lock(c->machine, c);
-	compile_locked(c->machine, b);
+	compile_locked(c, b);
 	x86_unlock(c->machine);
 }
 

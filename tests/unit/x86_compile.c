@@ -3,8 +3,8 @@
  * two machines of which one compiles, leave the same registers, flags and memory, and fault at the
  * same instruction.
  *
- * That the operations are right is x86_oracle's affair; the other tests of the processor are run with
- * compiled blocks as well (meson.build). The seed is printed; X86_SEED repeats it.
+ * That the operations are right is x86_oracle's affair; the other tests of the processor are run
+ * with compiled blocks as well (meson.build). The seed is printed; X86_SEED repeats it.
  */
 #include "x86_flat.h"
 
@@ -16,8 +16,9 @@
 #include <time.h>
 #include <cmocka.h>
 
-#define CODE	 0x30000u
-#define DATA	 0x50000u /* in RBX: a page before it and two from it on, then one that is not there */
+#define CODE 0x30000u
+#define DATA 0x50000u /* in RBX: a page before it and two from it on, then one that is not there   \
+		       */
 #define DATA_END 0x52000u
 #define STACK	 0x60000u
 #define PROGRAMS 4000
@@ -66,7 +67,8 @@ static unsigned any_register(void)
 	return of[below(sizeof(of))];
 }
 
-/* One instruction: opcode (with 0x0f00 in front), ModRM.reg, and an operand in a register or memory. */
+/* One instruction: opcode (with 0x0f00 in front), ModRM.reg, and an operand in a register or
+ * memory. */
 static void put_instruction(
 	struct program *p, unsigned lock, unsigned opcode, unsigned size, unsigned reg, bool memory)
 {
@@ -74,8 +76,8 @@ static void put_instruction(
 	unsigned rm = memory ? 3 : any_register();
 	unsigned rex = (size == 8 ? 8 : 0) | (reg > 7 ? 4 : 0) | (rm > 7 ? 1 : 0);
 	/* Mostly near; sometimes across a page or where none is. */
-	int32_t disp = below(60) ? (int32_t)below(250) - 125
-				 : (int32_t)below(DATA_END - DATA + 64) - 8;
+	int32_t disp =
+		below(60) ? (int32_t)below(250) - 125 : (int32_t)below(DATA_END - DATA + 64) - 8;
 
 	if (lock && memory)
 		put(p, 0xf0);
@@ -139,8 +141,8 @@ static void one_operand(struct program *p)
 	} else {
 		unsigned number = 2 + below(3); /* NOT, NEG, MUL */
 
-		put_instruction(p, number == 4 ? 0 : lock, size > 1 ? 0xf7 : 0xf6, size, number,
-			memory);
+		put_instruction(
+			p, number == 4 ? 0 : lock, size > 1 ? 0xf7 : 0xf6, size, number, memory);
 	}
 }
 
@@ -167,8 +169,8 @@ static void move(struct program *p)
 		put_bytes(p, random64(), size > 4 ? 4 : size);
 		break;
 	case 3: /* MOVZX, MOVSX */
-		put_instruction(p, 0, 0x0fb6 + below(2) + 8 * below(2), wide, any_register(),
-			below(2));
+		put_instruction(
+			p, 0, 0x0fb6 + below(2) + 8 * below(2), wide, any_register(), below(2));
 		break;
 	case 4: /* MOVSXD */
 		put_instruction(p, 0, 0x63, 8, any_register(), below(2));
@@ -238,7 +240,8 @@ static void exchange(struct program *p)
 	static const uint16_t opcodes[] = {0x86, 0x0fc0, 0x0fb0};
 	unsigned size = any_size();
 
-	put_instruction(p, below(2), opcodes[below(3)] + (size > 1), size, any_register(), below(2));
+	put_instruction(
+		p, below(2), opcodes[below(3)] + (size > 1), size, any_register(), below(2));
 }
 
 static void stack(struct program *p)
@@ -284,7 +287,8 @@ static void uncompiled(struct program *p)
 }
 
 static void (*const makers[])(struct program *) = {arithmetic, arithmetic, arithmetic, one_operand,
-	test, move, move, move, shift, bits, product, exchange, stack, extend_accumulator, uncompiled};
+	test, move, move, move, shift, bits, product, exchange, stack, extend_accumulator,
+	uncompiled};
 
 static void any_instruction(struct program *p)
 {
@@ -425,8 +429,9 @@ static void test_random(void **state)
 				pair->compiled->ram + DATA - 0x1000, 0x3000) ||
 			memcmp(pair->plain->ram + STACK - 0x1000,
 				pair->compiled->ram + STACK - 0x1000, 0x1000)) {
-			print_message("program %u, X86_SEED=%#lx, to RIP %#lx and %#lx, flags %#lx and "
-				      "%#lx, %lu and %lu instructions, vectors %d %d\n",
+			print_message(
+				"program %u, X86_SEED=%#lx, to RIP %#lx and %#lx, flags %#lx and "
+				"%#lx, %lu and %lu instructions, vectors %d %d\n",
 				i, from, plain.rip, compiled.rip, plain.rflags, compiled.rflags,
 				n_plain, n_compiled, a.vector, b.vector);
 			for (unsigned r = 0; r < 16; r++)
