@@ -418,11 +418,21 @@ static void compile_locked(struct x86_vcpu *c, struct x86_block *b)
 		d->used = half->size;
 }
 
-__attribute__((noinline)) static void compile(struct x86_vcpu *c, struct x86_block *b)
+/* Out of line, so that counting needs no stack frame. */
+static struct x86_block *block_of(const struct x86_op *first)
+{
+	return (void *)((char *)first - offsetof(struct x86_block, ops));
+}
+
+/* Out of line, so that counting needs no stack frame. */
+__attribute__((noinline)) X86_OP(op_hot)
 {
 	x86_lock(c->machine, c);
-	compile_locked(c, b);
+	compile_locked(c, block_of(o));
 	x86_unlock(c->machine);
+	if (x86_op_function(o) != op_heat)
+		return x86_op_function(o)(c, o);
+	NEXT;
 }
 
 /*
@@ -431,15 +441,12 @@ __attribute__((noinline)) static void compile(struct x86_vcpu *c, struct x86_blo
  */
 X86_OP(op_heat)
 {
-	struct x86_block *b = (void *)((char *)o - offsetof(struct x86_block, ops));
+	struct x86_block *b = block_of(o);
 	uint16_t heat = (uint16_t)(__atomic_load_n(&b->heat, __ATOMIC_RELAXED) + 1);
 
 	__atomic_store_n(&b->heat, heat, __ATOMIC_RELAXED);
-	if (unlikely(heat == c->machine->compiled->after)) {
-		compile(c, b);
-		if (x86_op_function(o) != op_heat)
-			return x86_op_function(o)(c, o);
-	}
+	if (unlikely(heat == c->machine->compiled->after))
+		return op_hot(c, o);
 	NEXT;
 }
 
