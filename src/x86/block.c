@@ -341,6 +341,7 @@ static void op_stale_block(struct x86_vcpu *c, const struct x86_op *o)
 	const struct x86_block *b = (const void *)(ops - offsetof(struct x86_block, ops));
 
 	c->lin = *x86_page(c) + (b->gpa & ~X86_PAGE_MASK);
+	c->jc[x86_jc_index(c->lin)].tag = 0; /* or it would be found there again */
 }
 
 static void block_drop(struct x86_machine *m, struct x86_block *b)

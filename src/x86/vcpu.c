@@ -338,6 +338,12 @@ static void execute_single(struct x86_vcpu *c)
 	x86_debug_after(c, tf);
 }
 
+/* Outside 64-bit mode the block's address is to be checked against CS's limit. */
+static bool jump_cache_has(const struct x86_vcpu *c, const struct x86_jc_entry *e)
+{
+	return e->lin == c->lin && e->tag == c->jc_tag && (c->mode & X86_MODE_64);
+}
+
 /* Finds the block to go on in and remembers it for the next time. */
 static void execute_next(struct x86_vcpu *c)
 {
@@ -348,7 +354,7 @@ static void execute_next(struct x86_vcpu *c)
 
 	c->link_from = NULL;
 	rip_from_lin(c);
-	b = x86_block_find(c, c->lin, c->mode);
+	b = jump_cache_has(c, e) ? e->block : x86_block_find(c, c->lin, c->mode);
 	if (!b->gpa2) {
 		*e = (struct x86_jc_entry){.lin = c->lin, .tag = c->jc_tag, .block = b};
 		if (from && c->jc_epoch == epoch)
