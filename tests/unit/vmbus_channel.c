@@ -15,8 +15,8 @@ struct device {
 	struct guest *guest;
 	struct vmbus_channel *channel;
 	struct vmbus_channel *_Atomic opened; /* the last */
-	pthread_t thread;		      /* that opened it */
-	bool any_thread;		      /* several channels are open */
+	pthread_t thread;		      /* that opened the primary channel */
+	bool any_thread;		      /* there are several of these */
 	_Atomic unsigned opens, closes, packets, batches, rooms;
 	int answer_open;
 	_Atomic bool hold; /* receive() leaves what comes */
@@ -41,7 +41,8 @@ static int device_open(void *ctx, struct vmbus_channel *ch, const uint8_t *user_
 
 	if (d->answer_open)
 		return d->answer_open;
-	d->thread = pthread_self();
+	if (!vmbus_channel_index(ch))
+		d->thread = pthread_self();
 	if (d->resumes)
 		d->resume = loop_timer_create(vmbus_channel_loop(ch), resume, ch);
 	d->opened = ch;
@@ -111,8 +112,8 @@ static int device_receive(void *ctx, struct vmbus_channel *ch, const struct vmbu
 {
 	struct device *d = ctx;
 
-	assert_true(d->any_thread || pthread_equal(d->thread, pthread_self()) ||
-		    vmbus_channel_index(ch));
+	assert_true(vmbus_channel_index(ch) || d->any_thread ||
+		    pthread_equal(d->thread, pthread_self()));
 	if (d->hold)
 		return -EAGAIN;
 	d->packets++;

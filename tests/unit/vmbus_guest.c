@@ -147,6 +147,14 @@ static int tl_connect(void *ctx, const GUID *endpoint, const GUID *service)
 	return g->tl_answer;
 }
 
+static uint8_t *map_ram(const struct guest *g)
+{
+	uint8_t *at = mmap(NULL, GUEST_RAM, PROT_READ | PROT_WRITE, MAP_SHARED, g->fd, 0);
+
+	assert_ptr_not_equal(at, MAP_FAILED);
+	return at;
+}
+
 struct guest *guest_create(void)
 {
 	struct guest *g = calloc(1, sizeof(*g));
@@ -156,17 +164,17 @@ struct guest *guest_create(void)
 	assert_non_null(g);
 	g->fd = memfd_create("guest", MFD_CLOEXEC);
 	assert_int_equal(ftruncate(g->fd, GUEST_RAM), 0);
-	g->ram = mmap(NULL, GUEST_RAM, PROT_READ | PROT_WRITE, MAP_SHARED, g->fd, 0);
-	assert_ptr_not_equal(g->ram, MAP_FAILED);
+	g->ram = map_ram(g);
+	g->host = map_ram(g);
 	g->next_page = 1;
 	g->next_gpadl = 0xE1E10;
 	pthread_mutex_init(&g->lock, NULL);
 	pthread_cond_init(&g->changed, NULL);
 	config.memory[0] =
-		(struct vmbus_memory){.size = GUEST_RAM / 2, .host = g->ram, .fd = g->fd};
+		(struct vmbus_memory){.size = GUEST_RAM / 2, .host = g->host, .fd = g->fd};
 	config.memory[1] = (struct vmbus_memory){.gpa = GUEST_HIGH,
 		.size = GUEST_RAM / 2,
-		.host = g->ram + GUEST_RAM / 2,
+		.host = g->host + GUEST_RAM / 2,
 		.fd = g->fd,
 		.offset = GUEST_RAM / 2};
 	config.tl_connect = tl_connect;
@@ -181,6 +189,7 @@ void guest_destroy(struct guest *g)
 	for (unsigned i = 0; i < GUEST_PORTS; i++)
 		assert_int_equal(g->ports[i].fd, 0);
 	munmap(g->ram, GUEST_RAM);
+	munmap(g->host, GUEST_RAM);
 	close(g->fd);
 	pthread_cond_destroy(&g->changed);
 	pthread_mutex_destroy(&g->lock);
@@ -483,6 +492,9 @@ bool guest_receive(struct guest_channel *c, struct vmbus_descriptor *d, void *da
 
 	if (read == write)
 		return false;
+	/* What the host asked of the hypervisor before it put the packet was done. */
+	pthread_mutex_lock(&c->guest->lock);
+	pthread_mutex_unlock(&c->guest->lock);
 	at = copy_out(r, read, d, 16);
 	bytes = d->length8 * 8u - 16;
 	copy_out(r, at, data, bytes < size ? bytes : size);

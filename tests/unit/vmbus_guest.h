@@ -28,7 +28,12 @@
 struct guest {
 	struct vmbus *bus;
 	int fd;
-	uint8_t *ram;
+	/*
+	 * Its memory, where the guest has it and where the host has it. They are two places because
+	 * of the thread sanitizer: what orders their accesses is the indices of rings, which the
+	 * host sees at places of its own too, and a sanitizer knows an order by the place.
+	 */
+	uint8_t *ram, *host;
 	uint64_t next_page; /* not handed out yet */
 	uint32_t next_gpadl;
 
