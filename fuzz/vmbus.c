@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/event.h"
 #include "vmbus/bus.h"
 #include "vmbus_guest.h"
 
@@ -258,10 +259,10 @@ static void signal_all(struct guest *g)
 	struct vmbus_channel *ch;
 
 	pthread_mutex_lock(&g->bus->lock);
-	signal_event(g->bus->shared_event);
+	event_signal(g->bus->shared_event);
 	for_each_channel (ch, g->bus) {
 		if (ch->event >= 0)
-			signal_event(ch->event);
+			event_signal(ch->event);
 	}
 	pthread_mutex_unlock(&g->bus->lock);
 }

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/event.h"
 #include "base/spin.h"
 
 #define NS_PER_S 1000000000ull
@@ -114,11 +115,7 @@ int loop_run(struct loop *l)
 
 void loop_quit(struct loop *l)
 {
-	uint64_t one = 1;
-
-	/* It fails only when the counter is full, and then the loop is told already. */
-	if (write(l->quit_event, &one, sizeof(one)) < 0)
-		return;
+	event_signal(l->quit_event);
 }
 
 /* Resting watches leave the set: epoll reports EPOLLHUP of everything that is in it. */

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/event.h"
 #include "base/log.h"
 
 #define REDRAW_MS 100
@@ -143,11 +144,10 @@ bool cli_job_begin(struct cli_job *job, const char *doing)
 int cli_job_end(struct cli_job *job, int status)
 {
 	struct cli_watch *w = job->watch;
-	const uint64_t one = 1;
 
 	disk_engine_destroy(job->engine);
-	if (write(w->quit, &one, sizeof(one)) == sizeof(one))
-		pthread_join(w->thread, NULL);
+	event_signal(w->quit);
+	pthread_join(w->thread, NULL);
 	if (w->signal && status) {
 		signal(w->signal, SIG_DFL);
 		raise(w->signal);

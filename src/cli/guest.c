@@ -32,6 +32,14 @@ const char *cli_guest_string(const struct json_object *o, const char *name)
 	return json_object_object_get_ex(o, name, &value) ? json_object_get_string(value) : "";
 }
 
+struct json_object *cli_guest_ask(const char *machine, struct json_object *request)
+{
+	struct json_object *reply = cli_machine_ask(machine, request, NULL, 0);
+
+	json_object_put(request);
+	return reply;
+}
+
 int cli_guest_end(struct json_object *reply, bool json)
 {
 	int status = reply ? 0 : CLI_FAILURE;
@@ -41,15 +49,6 @@ int cli_guest_end(struct json_object *reply, bool json)
 	else
 		json_object_put(reply);
 	return status;
-}
-
-/* Sends a request without descriptors, which is put. */
-static struct json_object *ask(const char *machine, struct json_object *request)
-{
-	struct json_object *reply = cli_machine_ask(machine, request, NULL, 0);
-
-	json_object_put(request);
-	return reply;
 }
 
 struct arguments {
@@ -100,7 +99,7 @@ static int heartbeat(int argc, char **argv)
 
 	if (status != CLI_GO_ON)
 		return status;
-	reply = ask(argv[optind], cli_guest_request("heartbeat"));
+	reply = cli_guest_ask(argv[optind], cli_guest_request("heartbeat"));
 	if (!reply)
 		return CLI_FAILURE;
 	contact = cli_guest_string(reply, "status");
@@ -149,7 +148,7 @@ static int set_time(int argc, char **argv)
 		return status;
 	request = cli_guest_request("set-time");
 	json_object_object_add(request, "sample", json_object_new_boolean(a.sample));
-	return cli_guest_end(ask(argv[optind], request), a.json);
+	return cli_guest_end(cli_guest_ask(argv[optind], request), a.json);
 }
 
 /* ---- shutdown, reboot ----------------------------------------------------------------------- */
@@ -197,7 +196,7 @@ static int end_guest(int status, const struct arguments *a, const char *action, 
 	request = cli_guest_request("shutdown");
 	cli_guest_add_string(request, "action", a->hibernate ? "hibernate" : action);
 	json_object_object_add(request, "force", json_object_new_boolean(a->force));
-	return cli_guest_end(ask(argv[optind], request), a->json);
+	return cli_guest_end(cli_guest_ask(argv[optind], request), a->json);
 }
 
 static int shut_down(int argc, char **argv)
@@ -240,7 +239,7 @@ static int services(int argc, char **argv)
 
 	if (status != CLI_GO_ON)
 		return status;
-	reply = ask(argv[optind], cli_guest_request("services"));
+	reply = cli_guest_ask(argv[optind], cli_guest_request("services"));
 	if (!reply || a.json || !json_object_object_get_ex(reply, "services", &list))
 		return cli_guest_end(reply, a.json);
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
@@ -265,7 +264,7 @@ static int change_service(int status, const struct arguments *a, const char *com
 		return status;
 	request = cli_guest_request(command);
 	cli_guest_add_string(request, "service", argv[optind + 1]);
-	return cli_guest_end(ask(argv[optind], request), a->json);
+	return cli_guest_end(cli_guest_ask(argv[optind], request), a->json);
 }
 
 static const char enable_help[] =

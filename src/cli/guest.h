@@ -15,6 +15,8 @@ struct json_object *cli_guest_request(const char *command);
 void cli_guest_add_string(struct json_object *request, const char *name, const char *value);
 /* The string, or "" if there is none of that name. */
 const char *cli_guest_string(const struct json_object *o, const char *name);
+/* Sends the request, which is put, as cli_machine_ask() does. */
+struct json_object *cli_guest_ask(const char *machine, struct json_object *request);
 /*
  * cli_guest_end - put the reply, NULL for a failure, of a command that says nothing on success but
  * {} with --json. Returns the exit status.

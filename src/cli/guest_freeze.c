@@ -90,12 +90,9 @@ static int run_command(char **command)
 
 static bool thaw_guest(const char *machine)
 {
-	struct json_object *request = cli_guest_request("thaw");
-	struct json_object *reply = cli_machine_ask(machine, request, NULL, 0);
-
+	struct json_object *reply = cli_guest_ask(machine, cli_guest_request("thaw"));
 	bool thawed = reply;
 
-	json_object_put(request);
 	json_object_put(reply);
 	return thawed;
 }
@@ -111,6 +108,7 @@ static bool frozen(void *ctx, struct json_object *progress)
 	return true;
 }
 
+/* Sends the request, which is put. */
 static int freeze_around(struct arguments *f, struct json_object *request)
 {
 	struct json_object *reply, *shown;
@@ -119,6 +117,7 @@ static int freeze_around(struct arguments *f, struct json_object *request)
 	f->status = -1;
 	json_object_object_add(request, "hold", json_object_new_boolean(true));
 	reply = cli_machine_hear(f->machine, request, NULL, 0, frozen, f);
+	json_object_put(request);
 	heard = reply;
 	json_object_put(reply);
 	if (f->status < 0 || !heard || !f->thawed)
@@ -141,7 +140,7 @@ int cli_guest_freeze(int argc, char **argv)
 		.arguments = "the machine"};
 	struct arguments f = {0};
 	int status = cli_options(&syntax, argc, argv, &f);
-	struct json_object *request, *reply;
+	struct json_object *request;
 
 	if (status != CLI_GO_ON)
 		return status;
@@ -154,14 +153,8 @@ int cli_guest_freeze(int argc, char **argv)
 	request = cli_guest_request(f.check ? "check-backup" : "freeze");
 	if (f.limit)
 		json_object_object_add(request, "limit", json_object_new_int((int)f.limit));
-	if (f.command) {
-		status = freeze_around(&f, request);
-	} else {
-		reply = cli_machine_ask(f.machine, request, NULL, 0);
-		status = cli_guest_end(reply, f.json);
-	}
-	json_object_put(request);
-	return status;
+	return f.command ? freeze_around(&f, request)
+			 : cli_guest_end(cli_guest_ask(f.machine, request), f.json);
 }
 
 static const char thaw_help[] =

@@ -20,14 +20,6 @@ struct arguments {
 	bool ipv6, dhcp;
 };
 
-static struct json_object *ask(const char *machine, struct json_object *request)
-{
-	struct json_object *reply = cli_machine_ask(machine, request, NULL, 0);
-
-	json_object_put(request);
-	return reply;
-}
-
 /* What a verb needs behind the machine's name; false: said what is missing. */
 static bool arguments(int argc, const char *usage, int more)
 {
@@ -81,7 +73,7 @@ static struct json_object *list_pool(const char *machine, const char *pool)
 		struct json_object *request = about("kvp-list", pool), *reply, *items;
 
 		json_object_object_add(request, "from", next);
-		reply = ask(machine, request);
+		reply = cli_guest_ask(machine, request);
 		if (!reply || !json_object_object_get_ex(reply, "items", &items)) {
 			json_object_put(reply);
 			json_object_put(all);
@@ -137,7 +129,7 @@ static int get(const char *machine, const char *key, const struct arguments *a)
 	struct json_object *request = about("kvp-get", a->pool ? a->pool : "guest"), *reply;
 
 	cli_guest_add_string(request, "key", key);
-	reply = ask(machine, request);
+	reply = cli_guest_ask(machine, request);
 	if (reply && !a->json)
 		puts(cli_guest_string(reply, "value"));
 	return cli_guest_end(reply, a->json);
@@ -151,7 +143,7 @@ static int change(const char *machine, const char *command, const char *key, con
 	cli_guest_add_string(request, "key", key);
 	if (value)
 		cli_guest_add_string(request, "value", value);
-	return cli_guest_end(ask(machine, request), a->json);
+	return cli_guest_end(cli_guest_ask(machine, request), a->json);
 }
 
 int cli_guest_kvp(int argc, char **argv)
@@ -299,5 +291,5 @@ int cli_guest_ip(int argc, char **argv)
 	}
 	cli_guest_add_string(request, "family", a.ipv6 ? "ipv6" : "ipv4");
 	add_adapter(request, argv[optind + 2]);
-	return ip_end(ask(argv[optind], request), !set, a.json);
+	return ip_end(cli_guest_ask(argv[optind], request), !set, a.json);
 }

@@ -21,6 +21,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "base/event.h"
+
 #define DETACH	       "detach\n"
 #define CLIENT_SECONDS 5 /* for who connects to say what he wants */
 /* For what the kernel ends some time after close(2) and umount(2) returned. */
@@ -38,15 +40,6 @@ struct disk_attach {
 	pthread_mutex_t lock; /* held while it ends */
 	_Atomic bool ended;
 };
-
-static void notify(int event)
-{
-	uint64_t one = 1;
-
-	/* It fails only when the counter is full, and then it is readable. */
-	if (write(event, &one, sizeof(one)) < 0)
-		return;
-}
 
 /* ---- The end ----------------------------------------------------------------------------------
  */
@@ -71,7 +64,7 @@ static int detach(struct disk_attach *a, struct disk_problem *problem)
 			"what was written last is lost: %s", strerror(-lost));
 	attach_entry_remove(a->entry);
 	a->ended = true;
-	notify(a->over);
+	event_signal(a->over);
 	return err;
 }
 
@@ -261,7 +254,7 @@ void disk_attach_free(struct disk_attach *a)
 {
 	if (!a)
 		return;
-	notify(a->quit);
+	event_signal(a->quit);
 	pthread_join(a->thread, NULL);
 	attach_free(a);
 }
@@ -320,7 +313,7 @@ int disk_attach_resume(struct disk_attach *a, struct disk *d)
 		a->fuse = NULL;
 		attach_entry_remove(a->entry);
 		a->ended = true;
-		notify(a->over);
+		event_signal(a->over);
 	}
 	pthread_mutex_unlock(&a->lock);
 	return err;

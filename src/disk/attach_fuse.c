@@ -36,6 +36,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/event.h"
+
 #define MAX_TRANSFER (1u << 20) /* bytes of one read or write; the kernel's limit is the same */
 #define MAX_WORKERS  4
 #define SLOTS	     64 /* requests of one worker at once */
@@ -88,15 +90,6 @@ struct attach_fuse {
 
 /* libfuse hands nothing of ours to a handler but the session's data: this thread's worker. */
 static _Thread_local struct worker *this_worker;
-
-static void notify(int event)
-{
-	uint64_t one = 1;
-
-	/* It fails only when the counter is full, and then it is readable. */
-	if (write(event, &one, sizeof(one)) < 0)
-		return;
-}
 
 static struct attach_fuse *fuse_of(fuse_req_t req)
 {
@@ -486,7 +479,7 @@ static void take_requests(struct worker *w)
 
 		if (n <= 0) {
 			if (n == 0)
-				notify(w->fuse->gone);
+				event_signal(w->fuse->gone);
 			/* A broken connection would wake us for ever. */
 			if (n != -EAGAIN && n != -EINTR)
 				listen_to_kernel(w, false);
@@ -567,7 +560,7 @@ static void stop_workers(struct attach_fuse *f)
 {
 	uint64_t times;
 
-	notify(f->stop);
+	event_signal(f->stop);
 	for (unsigned i = 0; i < f->n_workers; i++) {
 		pthread_join(f->workers[i].thread, NULL);
 		worker_fini(&f->workers[i]);

@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/event.h"
+
 #define RETRY_MS 1000 /* when a client could not be accepted */
 
 struct client {
@@ -30,15 +32,6 @@ struct nbd_server {
 	struct client clients[NBD_MAX_CLIENTS];
 };
 
-static void notify(int event)
-{
-	uint64_t one = 1;
-
-	/* It fails only when the counter is full, and then it is readable. */
-	if (write(event, &one, sizeof(one)) < 0)
-		return;
-}
-
 static void *serve(void *arg)
 {
 	struct client *c = arg;
@@ -47,7 +40,7 @@ static void *serve(void *arg)
 	nbd_serve_client(c->server->x, c->fd, c->server->stop);
 	shutdown(c->fd, SHUT_RDWR);
 	c->left = true;
-	notify(c->server->left);
+	event_signal(c->server->left);
 	return NULL;
 }
 
@@ -158,7 +151,7 @@ void nbd_server_stop(struct nbd_server *s)
 {
 	if (!s)
 		return;
-	notify(s->stop);
+	event_signal(s->stop);
 	pthread_join(s->thread, NULL);
 	server_free(s);
 }

@@ -122,25 +122,29 @@ static int refuse(struct haggle *h, uint32_t type, const char *why)
 
 /* ---- An option's data ------------------------------------------------------------------------ */
 
+static bool take(struct cursor *c, void *to, uint32_t size)
+{
+	if (c->left < size)
+		return false;
+	memcpy(to, c->at, size);
+	c->at += size;
+	c->left -= size;
+	return true;
+}
+
 static bool take_u16(struct cursor *c, uint16_t *value)
 {
-	if (c->left < sizeof(*value))
+	if (!take(c, value, sizeof(*value)))
 		return false;
-	memcpy(value, c->at, sizeof(*value));
 	*value = be16toh(*value);
-	c->at += sizeof(*value);
-	c->left -= sizeof(*value);
 	return true;
 }
 
 static bool take_u32(struct cursor *c, uint32_t *value)
 {
-	if (c->left < sizeof(*value))
+	if (!take(c, value, sizeof(*value)))
 		return false;
-	memcpy(value, c->at, sizeof(*value));
 	*value = be32toh(*value);
-	c->at += sizeof(*value);
-	c->left -= sizeof(*value);
 	return true;
 }
 

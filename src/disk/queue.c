@@ -11,17 +11,15 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/event.h"
 #include "disk/engine.h"
 
 /* ---- The inbox ------------------------------------------------------------------------------- */
 
 static void signal_event(struct disk_queue *q)
 {
-	uint64_t one = 1;
-
 	if (!atomic_exchange(&q->signalled, true))
-		while (write(q->event, &one, sizeof(one)) < 0 && errno == EINTR)
-			;
+		event_signal(q->event);
 }
 
 void disk_queue_post(struct disk_queue *q, struct disk_work *w)

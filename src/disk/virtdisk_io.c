@@ -17,6 +17,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/event.h"
 #include "disk/virtdisk_event.h"
 #include "disk/virtdisk_handle.h"
 
@@ -209,15 +210,14 @@ static struct vdisk_io *io_create(struct vdisk *v)
 void vdisk_end_io(struct vdisk *v)
 {
 	struct vdisk_io *io = v->io;
-	const uint64_t one = 1;
 
 	if (!io)
 		return;
 	pthread_mutex_lock(&v->lock);
 	io->ending = true;
 	pthread_mutex_unlock(&v->lock);
-	if (write(io->wake, &one, sizeof(one)) == sizeof(one))
-		pthread_join(io->thread, NULL);
+	event_signal(io->wake);
+	pthread_join(io->thread, NULL);
 	v->io = NULL;
 	io_free(io);
 }
@@ -225,7 +225,6 @@ void vdisk_end_io(struct vdisk *v)
 /* Hand @t to the thread, which is made when there is none. */
 static bool enqueue(struct vdisk *v, struct transfer *t)
 {
-	const uint64_t one = 1;
 	struct vdisk_io *io;
 
 	pthread_mutex_lock(&v->lock);
@@ -238,7 +237,9 @@ static bool enqueue(struct vdisk *v, struct transfer *t)
 		io->last = &t->next;
 	}
 	pthread_mutex_unlock(&v->lock);
-	return io && write(io->wake, &one, sizeof(one)) == sizeof(one);
+	if (io)
+		event_signal(io->wake);
+	return io;
 }
 
 static BOOL fail(DWORD code)

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/event.h"
+
 #define CONNECTION_ID_BITS 0x00FFFFFFu
 
 /* Of an event port by its connection, of a doorbell by its address. */
@@ -51,15 +53,6 @@ void ports_free(struct ports *ports)
 	pthread_rwlock_destroy(&ports->lock);
 }
 
-static void signal_event(const struct port *port)
-{
-	uint64_t one = 1;
-
-	/* A full counter means that the event is signalled already. */
-	while (write(port->event, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
-}
-
 bool ports_signal(struct ports *ports, uint32_t connection)
 {
 	struct port *port;
@@ -68,7 +61,7 @@ bool ports_signal(struct ports *ports, uint32_t connection)
 	for (port = *bucket_of(ports, connection); port; port = port->next) {
 		if (port->parameters.NotificationPortType == WHvNotificationPortTypeEvent &&
 			port->parameters.Event.ConnectionId == connection) {
-			signal_event(port);
+			event_signal(port->event);
 			break;
 		}
 	}
@@ -93,7 +86,7 @@ bool ports_doorbell(struct ports *ports, uint64_t gpa, unsigned size, uint64_t v
 	for (struct port *port = *bucket_of(ports, gpa); port; port = port->next) {
 		if (port->parameters.NotificationPortType == WHvNotificationPortTypeDoorbell &&
 			doorbell_matches(&port->parameters.Doorbell, gpa, size, value)) {
-			signal_event(port);
+			event_signal(port->event);
 			found = true;
 		}
 	}

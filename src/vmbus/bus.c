@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/event.h"
 #include "base/log.h"
 
 /* Statuses of HvCallPostMessage: TLFS "HvCallPostMessage". */
@@ -19,18 +20,9 @@
 #define HV_STATUS_INVALID_CONNECTION_ID 0x12
 #define HV_STATUS_INSUFFICIENT_BUFFERS	0x13
 
-void signal_event(int event)
-{
-	uint64_t one = 1;
-
-	/* A full counter means that it is signalled already. */
-	while (write(event, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
-}
-
 void bus_wake(struct vmbus *bus)
 {
-	signal_event(bus->wake_event);
+	event_signal(bus->wake_event);
 }
 
 void bus_complain(struct vmbus *bus, const char *what)

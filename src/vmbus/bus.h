@@ -171,7 +171,6 @@ void bus_wake(struct vmbus *bus);
 void bus_send(struct vmbus *bus, uint32_t type, void *message, uint32_t size);
 /* Say once per connection what the guest does wrong. */
 void bus_complain(struct vmbus *bus, const char *what);
-void signal_event(int event);
 
 /* ---- connection.c: what the guest posts ------------------------------------------------------ */
 

@@ -18,6 +18,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/event.h"
+
 #define NS_PER_LATENCY 100u
 /* Where the guest's half of the interrupt page begins. */
 #define INTERRUPTS_TO_HOST (VMBUS_PAGE / 2)
@@ -26,7 +28,7 @@
 static void told(struct vmbus_channel *ch)
 {
 	if (ch && ch->service == SERVICE_RUNNING && ch->event >= 0)
-		signal_event(ch->event);
+		event_signal(ch->event);
 }
 
 /* ---- Monitored ------------------------------------------------------------------------------ */

@@ -19,6 +19,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/event.h"
 #include "base/log.h"
 
 #define BATCH 64u /* packets whose room is given back, and whose answers are shown, together */
@@ -64,7 +65,7 @@ static bool publish(struct vmbus_channel *ch)
 	bool signal = ring_out_publish(&ch->out);
 
 	if (ring_out_missed_room(&ch->out))
-		signal_event(ch->event);
+		event_signal(ch->event);
 	return signal;
 }
 
@@ -126,7 +127,7 @@ static void drain(struct vmbus_channel *ch)
 		for (unsigned turn = 0; take_batch(ch) == BATCH; turn++) {
 			if (turn < TURN)
 				continue;
-			signal_event(ch->event);
+			event_signal(ch->event);
 			return;
 		}
 		if (ch->held || ch->broken)
@@ -163,7 +164,7 @@ void vmbus_resume(struct vmbus_channel *ch)
 	if (!ch->held)
 		return;
 	ch->held = false;
-	signal_event(ch->event);
+	event_signal(ch->event);
 }
 
 void vmbus_channel_set(struct vmbus_channel *ch, void *data)
@@ -192,7 +193,7 @@ static void make_due(struct vmbus_channel *ch)
 	ch->next = NULL;
 	*s->due_end = ch;
 	s->due_end = &ch->next;
-	signal_event(s->event);
+	event_signal(s->event);
 }
 
 static struct vmbus_channel *next_due(struct server *s)
@@ -263,7 +264,7 @@ static bool begin(struct vmbus_channel *ch)
 		}
 	}
 	/* What the guest put into the ring before it could signal will be seen. */
-	signal_event(ch->event);
+	event_signal(ch->event);
 	pthread_mutex_lock(&bus->lock);
 	/* The guest may act on the answer before the lock is free again. */
 	if (!err)

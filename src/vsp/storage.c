@@ -23,6 +23,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/event.h"
 #include "disk/scsi_protocol.h"
 #include "vsp/storage_protocol.h"
 
@@ -120,7 +121,7 @@ static struct scsi_unit *slot_get(
 
 void storage_changed(struct storage *s)
 {
-	eventfd_write(s->look, 1);
+	event_signal(s->look);
 }
 
 int storage_attach(struct storage *s, unsigned lun, struct scsi_unit *unit)

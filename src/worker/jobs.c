@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/event.h"
 #include "base/loop.h"
 
 struct jobs {
@@ -47,7 +48,7 @@ void job_done(struct job *job)
 	*jobs->last = job;
 	jobs->last = &job->next;
 	pthread_mutex_unlock(&jobs->lock);
-	eventfd_write(jobs->event, 1);
+	event_signal(jobs->event);
 }
 
 void job_finish_all(struct machine *m)
