@@ -55,8 +55,7 @@ struct disk_queue {
 
 	bool has_ring;
 	struct io_uring ring;
-	unsigned in_ring;      /* operations */
-	uint64_t gathered_end; /* of the last one's bytes in its file */
+	unsigned in_ring; /* operations */
 
 	int event;		  /* eventfd */
 	int readiness;		  /* what disk_queue_fd() returns */

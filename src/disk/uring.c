@@ -10,8 +10,6 @@
 
 #include "disk/queue.h"
 
-#define GATHERED 4 /* operations */
-
 /* Debian 12's liburing knows these calls but does not export them. */
 static int tell(struct io_uring *ring, unsigned what, void *arg, unsigned n)
 {
@@ -59,27 +57,13 @@ int disk_ring_init(struct disk_queue *q, unsigned depth)
 	return make(&q->ring, depth);
 }
 
-/*
- * While many are gathered the device has nothing to do: the kernel hands them to it only when it
- * has seen all of a submission. So that is done every few, but not between those that lie together
- * in the file, of which the kernel makes one.
- */
-static void submit_some(struct disk_queue *q, const struct disk_file_op *op)
-{
-	if (io_uring_sq_ready(&q->ring) >= GATHERED && op->offset != q->gathered_end)
-		disk_ring_submit(q, false);
-	q->gathered_end = op->offset + op->left;
-}
-
 void disk_ring_start(struct disk_queue *q, struct disk_file_op *op)
 {
-	struct io_uring_sqe *sqe;
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
 	const struct iovec *window;
 	uint64_t bytes;
 	unsigned n;
 
-	submit_some(q, op);
-	sqe = io_uring_get_sqe(&q->ring);
 	/* There are as many operations as entries, unless the kernel clamped them. */
 	while (!sqe) {
 		disk_ring_submit(q, false);
