@@ -211,19 +211,33 @@ static void test_numbers_run_out(void **state)
 }
 
 /* A guest that posts and does not read is told to wait. */
-static void test_a_guest_that_does_not_read_is_held_back(void **state)
+/* Post until it is refused; returns how many answers will come. */
+static unsigned post_all(struct guest *g)
 {
-	struct guest *g = *state;
 	struct vmbus_gpadl_header bad = {.header.type = VMBUS_GPADL_HEADER};
 	unsigned posted = 0;
-	struct vmbus_gpadl_created created;
 
 	assert_true(guest_contact(g, VMBUS_WIN10_5_3));
 	while (vmbus_post_message(g->bus, VMBUS_MESSAGE_CONNECTION_4, VMBUS_MESSAGE_TYPE, &bad,
 		       sizeof(bad)) == 0)
 		assert_true(++posted < 2000);
-	for (unsigned i = 0; i < posted; i++)
+	return posted;
+}
+
+static void test_a_guest_that_does_not_read_is_held_back(void **state)
+{
+	struct guest *g = *state;
+	struct vmbus_gpadl_created created;
+
+	for (unsigned left = post_all(g); left; left--)
 		guest_take(g, VMBUS_GPADL_CREATED, &created, sizeof(created));
+}
+
+static void test_what_was_held_back_is_acted_on_however_fast_the_guest_reads(void **state)
+{
+	struct guest *g = *state;
+
+	guest_take_at_once(g, post_all(g));
 }
 
 static void test_the_call_itself_is_checked(void **state)
@@ -430,6 +444,7 @@ int main(void)
 		TEST(test_many_offers_pass_the_one_slot),
 		TEST(test_numbers_run_out),
 		TEST(test_a_guest_that_does_not_read_is_held_back),
+		TEST(test_what_was_held_back_is_acted_on_however_fast_the_guest_reads),
 		TEST(test_the_call_itself_is_checked),
 		TEST(test_what_makes_no_sense_is_ignored),
 		TEST(test_opening_without_a_ring_is_refused),

@@ -21,7 +21,10 @@ HRESULT WINAPI WHvPostVirtualProcessorSynicMessage(
 	HRESULT hr = S_OK;
 
 	pthread_mutex_lock(&g->lock);
-	if (g->slot_full) {
+	if (g->takes_at_once) {
+		g->taken++;
+		pthread_cond_broadcast(&g->changed);
+	} else if (g->slot_full) {
 		hr = HRESULT_FROM_WIN32(ERROR_HV_OBJECT_IN_USE);
 	} else {
 		g->slot_full = true;
@@ -253,6 +256,25 @@ void guest_take(struct guest *g, uint32_t type, void *message, size_t size)
 	assert_int_equal(got, type);
 	assert_int_equal(slot.payload_size, size);
 	memcpy(message, slot.payload, size);
+}
+
+void guest_take_at_once(struct guest *g, unsigned count)
+{
+	struct timespec until = deadline();
+	struct vmbus_synic_message slot;
+	unsigned taken;
+
+	pthread_mutex_lock(&g->lock);
+	g->takes_at_once = true;
+	g->taken = g->slot_full;
+	pthread_mutex_unlock(&g->lock);
+	guest_empty_slot(g, &slot);
+	pthread_mutex_lock(&g->lock);
+	while (g->taken < count && !pthread_cond_timedwait(&g->changed, &g->lock, &until))
+		;
+	taken = g->taken;
+	pthread_mutex_unlock(&g->lock);
+	assert_int_equal(taken, count);
 }
 
 /* The answer to a message that always has one comes next: there was nothing before it. */

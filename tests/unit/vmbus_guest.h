@@ -40,6 +40,8 @@ struct guest {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool slot_full;
+	bool takes_at_once; /* the slot is never full: */
+	unsigned taken;	    /* so many messages came */
 	uint32_t slot_vp;
 	struct vmbus_synic_message slot;
 	unsigned events[VMBUS_MAX_CHANNELS]; /* by flag */
@@ -83,6 +85,8 @@ void guest_post(struct guest *g, uint32_t type, void *message, size_t size);
 bool guest_empty_slot(struct guest *g, struct vmbus_synic_message *message);
 /* Wait for the next message and take it; it must be of @type. */
 void guest_take(struct guest *g, uint32_t type, void *message, size_t size);
+/* From now on messages are taken as they come; wait until there were @count. */
+void guest_take_at_once(struct guest *g, unsigned count);
 /* No message comes although the bus had time for one. */
 void guest_take_nothing(struct guest *g);
 /* Contact at @version; true when the host agrees. */
