@@ -2,6 +2,7 @@
  * vmbus_connection.c - contact, versions, offers, goodbye; and guests that do it wrong.
  */
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 
 #include "vmbus_guest.h"
@@ -155,6 +156,23 @@ static void test_goodbye_is_answered_and_contact_works_again(void **state)
 }
 
 /* As after kexec from a crash: nobody said goodbye, and messages of before wait. */
+/* Contact of a new kernel. What the host put for the old one before it heard of that comes first. */
+static void contact_anew(struct guest *g)
+{
+	struct vmbus_initiate_contact contact = {
+		.version = VMBUS_WIN10_5_3, .target_vp = 1, .sint = VMBUS_SINT};
+	struct vmbus_synic_message slot;
+	uint32_t type;
+
+	guest_post(g, VMBUS_INITIATE_CONTACT, &contact, sizeof(contact));
+	do {
+		while (!guest_empty_slot(g, &slot))
+			sched_yield();
+		memcpy(&type, slot.payload, sizeof(type));
+	} while (type == VMBUS_ALL_OFFERS_DELIVERED);
+	assert_int_equal(type, VMBUS_VERSION_RESPONSE);
+}
+
 static void test_contact_without_goodbye_forgets_the_guest_of_before(void **state)
 {
 	struct guest *g = *state;
@@ -179,7 +197,7 @@ static void test_contact_without_goodbye_forgets_the_guest_of_before(void **stat
 		pthread_mutex_lock(&g->lock);
 		g->slot_full = false;
 		pthread_mutex_unlock(&g->lock);
-		assert_true(guest_contact(g, VMBUS_WIN10_5_3));
+		contact_anew(g);
 	}
 }
 
