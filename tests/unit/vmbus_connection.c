@@ -156,7 +156,7 @@ static void test_goodbye_is_answered_and_contact_works_again(void **state)
 }
 
 /* As after kexec from a crash: nobody said goodbye, and messages of before wait. */
-/* Contact of a new kernel. What the host put for the old one before it heard of that comes first. */
+/* Contact of a new kernel. What the host put before it heard of that comes first. */
 static void contact_anew(struct guest *g)
 {
 	struct vmbus_initiate_contact contact = {
