@@ -36,7 +36,7 @@
 		c->fl = (uint16_t)fl;                                                              \
 		if (taken)                                                                         \
 			return x86_link(c, o + 1);                                                 \
-		return x86_op_function(o + 2)(c, o + 2);                                           \
+		return x86_continue(c, o + 2);                                                     \
 	}
 
 #define FUSED_NAME(cc, CC, name) [X86_COND_##CC] = name##_j##cc,

@@ -298,7 +298,7 @@ struct x86_host_mem x86_access(struct x86_compiler *k, unsigned size, bool write
 	return (struct x86_host_mem){HOST_RAX, HOST_RDX, 0, 0};
 }
 
-struct x86_host_mem x86_operand(
+struct x86_host_mem x86_memory(
 	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r, bool write)
 {
 	x86_address(k, o, r->full);
@@ -326,13 +326,15 @@ static unsigned compile_run(struct x86_compiler *k, unsigned first)
 	bool end = false;
 
 	place_clear(&k->place);
+	k->vectors_ready = false;
 	while (i < k->block->n_ops && !end) {
 		const struct x86_op *o = &k->block->ops[i];
 		const struct x86_recipe *r = x86_recipe_of(k->recipes, o->fn);
 
 		k->op = i;
 		k->pinned = 0;
-		if (!x86_compile_data(k, o, r) && !x86_compile_branch(k, o, r, &end))
+		if (!x86_compile_data(k, o, r) && !x86_compile_vector(k, o, r) &&
+			!x86_compile_branch(k, o, r, &end))
 			break;
 		i += behind(k, i);
 	}
@@ -431,7 +433,7 @@ __attribute__((noinline)) X86_OP(op_hot)
 	compile_locked(c, block_of(o));
 	x86_unlock(c->machine);
 	if (x86_op_function(o) != op_heat)
-		return x86_op_function(o)(c, o);
+		return x86_continue(c, o);
 	NEXT;
 }
 

@@ -21,8 +21,8 @@
  * RBP and R12 to R15 are not kept: x86_enter() of miss.S, through which blocks are entered, does
  * that.
  *
- * compile.c keeps account of registers, flags and exits; compile_data.c and compile_branch.c know
- * the recipes.
+ * compile.c keeps account of registers, flags and exits; compile_data.c, compile_vector.c and
+ * compile_branch.c know the recipes.
  */
 #ifndef PARTITA_X86_COMPILE_H
 #define PARTITA_X86_COMPILE_H
@@ -67,6 +67,7 @@ struct x86_compiler {
 	uint32_t used[HOST_REGS], now;
 	unsigned n_exits, first_exit;
 	struct x86_exit_from *exits; /* [X86_EXITS_MAX] */
+	bool vectors_ready;	     /* the run has looked whether XMM registers may be used */
 	bool failed;		     /* no room */
 };
 
@@ -117,7 +118,7 @@ void x86_address(struct x86_compiler *k, const struct x86_op *o, bool full);
  */
 struct x86_host_mem x86_access(struct x86_compiler *k, unsigned size, bool write);
 /* Both of them. */
-struct x86_host_mem x86_operand(
+struct x86_host_mem x86_memory(
 	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r, bool write);
 
 /* The field of operation @op that @offset says, while RSI points to k->origin. */
@@ -129,10 +130,12 @@ struct x86_host_mem x86_op_field(const struct x86_compiler *k, unsigned op, size
  */
 void x86_go(struct x86_compiler *k, unsigned op, unsigned block);
 
-/* ---- compile_data.c, compile_branch.c -------------------------------------------------------- */
+/* ---- compile_data.c, compile_vector.c, compile_branch.c
+ * -------------------------------------------------------- */
 
 /* Returns false: not this one. */
 bool x86_compile_data(struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r);
+bool x86_compile_vector(struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r);
 /* Sets *@end when no operation follows. */
 bool x86_compile_branch(
 	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r, bool *end);

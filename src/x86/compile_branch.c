@@ -104,7 +104,7 @@ static unsigned target(struct x86_compiler *k, const struct x86_op *o, const str
 		x86_host_rr(&k->h, HOST_MOV_STORE, 8, s, lin);
 		return lin;
 	default:
-		m = x86_operand(k, o, r, false);
+		m = x86_memory(k, o, r, false);
 		lin = x86_temporary(k);
 		x86_host_rm(&k->h, HOST_MOV_LOAD, 8, lin, m);
 		return lin;

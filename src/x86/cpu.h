@@ -292,13 +292,30 @@ static inline x86_op_fn x86_op_function(const struct x86_op *o)
 	return __atomic_load_n(&o->fn, __ATOMIC_RELAXED);
 }
 
+/*
+ * x86_enter - execute from @o on until something returns; miss.S. Native code does not keep RBX, RBP
+ * and R12 to R15; x86_enter() does, so this is how C calls an operation.
+ */
+void x86_enter(struct x86_vcpu *c, const struct x86_op *o, x86_op_fn fn);
+
+/* Goes on with @o. Use as "return x86_continue(...)". */
+static inline __attribute__((always_inline)) void x86_continue(
+	struct x86_vcpu *c, const struct x86_op *o)
+{
+#if X86_TAIL_CALLS
+	return x86_op_function(o)(c, o);
+#else
+	x86_enter(c, o, x86_op_function(o));
+#endif
+}
+
 /* The next operation of the block. */
-#define NEXT return x86_op_function(o + 1)(c, o + 1)
+#define NEXT return x86_continue(c, o + 1)
 
 static inline void x86_enter_block(struct x86_vcpu *c, struct x86_block *b)
 {
 #if X86_TAIL_CALLS
-	return x86_op_function(b->ops)(c, b->ops);
+	return x86_continue(c, b->ops);
 #else
 	c->next_op = b->ops;
 #endif
@@ -354,11 +371,6 @@ static inline void x86_end_at(struct x86_vcpu *c, const struct x86_op *o, uint64
 	c->instructions += o->n;
 	c->lin = (rip + c->cs_base) & (c->mode & X86_MODE_64 ? ~0ul : 0xfffffffful);
 }
-
-/* ---- miss.S --------------------------------------------------------------------------------- */
-
-/* Executes from @o on until something returns; native code may overwrite what a callee must keep. */
-void x86_enter(struct x86_vcpu *c, const struct x86_op *o, x86_op_fn fn);
 
 /* ---- vcpu.c --------------------------------------------------------------------------------- */
 

@@ -42,7 +42,7 @@ static void begin(struct x86_host *h, uint32_t opcode, unsigned size, unsigned r
 
 	if (opcode & HOST_LOCK)
 		x86_host_byte(h, 0xf0);
-	if (size == 2)
+	if (size == 2 || (opcode & HOST_66))
 		x86_host_byte(h, 0x66);
 	if (opcode & HOST_F3)
 		x86_host_byte(h, 0xf3);

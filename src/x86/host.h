@@ -43,12 +43,13 @@ struct x86_host_mem {
 };
 
 /*
- * Opcodes: one byte, or 0x0f00 + the second byte, or HOST_F3 + 0x0f00 + the second byte. Of a pair
+ * Opcodes: one byte, or 0x0f00 + the second byte, or HOST_F3 or HOST_66 and that. Of a pair
  * of opcodes for bytes and for words the one for words is given, HOST_SIZED marks it, and a size of
  * 1 takes the one before it.
  */
 #define HOST_SIZED 0x10000u
 #define HOST_F3	   0x20000u
+#define HOST_66	   0x80000u
 #define HOST_LOCK  0x40000u
 
 #define HOST_MOV_STORE	 (HOST_SIZED | 0x89) /* r/m, r */
@@ -78,10 +79,20 @@ struct x86_host_mem {
 #define HOST_BT_REG(n)	 (0x0f83u + 8u * (n)) /* by the same numbers; r/m, r */
 #define HOST_SCAN(code)	 (0x0f00u | (code) | ((code) == HOST_POPCNT ? HOST_F3 : 0))
 
+#define HOST_MOVAPS_LOAD  0x0f28
+#define HOST_MOVAPS_STORE 0x0f29
+#define HOST_MOVUPS_LOAD  0x0f10
+#define HOST_MOVUPS_STORE 0x0f11
+#define HOST_MOVD_LOAD	  (HOST_66 | 0x0f6e) /* the rest of the register becomes zero */
+#define HOST_PMOVMSKB	  (HOST_66 | 0x0fd7) /* r32, xmm */
+/* x86_host_plain(), of the first eight registers */
+#define HOST_PUSH(reg) (0x50u + (reg))
+#define HOST_POP(reg)  (0x58u + (reg))
+
 /* Numbers of group 1, of group 2, of group 3 and 4. */
 enum { HOST_ADD, HOST_OR, HOST_ADC, HOST_SBB, HOST_AND, HOST_SUB, HOST_XOR, HOST_CMP };
 enum { HOST_ROL, HOST_ROR, HOST_RCL, HOST_RCR, HOST_SHL, HOST_SHR, HOST_SAR = 7 };
-enum { HOST_NOT = 2, HOST_NEG = 3, HOST_INC = 0, HOST_DEC = 1, HOST_JMP = 4 };
+enum { HOST_NOT = 2, HOST_NEG = 3, HOST_INC = 0, HOST_DEC = 1, HOST_CALL = 2, HOST_JMP = 4 };
 enum { HOST_MUL = 4, HOST_IMUL = 5 };		    /* of group 3, too */
 enum { HOST_BT = 4, HOST_BTS, HOST_BTR, HOST_BTC }; /* of HOST_BT_IMM */
 /* Second opcode bytes of scans; POPCNT has HOST_F3. */

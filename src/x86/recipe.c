@@ -86,6 +86,7 @@ struct x86_recipes *x86_recipes_create(void)
 	x86_recipes_atomic(r);
 	x86_recipes_stack(r);
 	x86_recipes_branch(r);
+	x86_recipes_simd(r);
 	x86_recipes_translate(r);
 	return r;
 }

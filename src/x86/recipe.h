@@ -45,8 +45,15 @@ enum x86_recipe_kind {
 	X86_DO_PUSH,
 	X86_DO_POP,
 	X86_DO_LEAVE,
-	X86_DO_JCC_LINK,  /* .cond */
-	X86_DO_JCC_CHAIN, /* .cond */
+	X86_DO_VECTOR_LOAD, /* XMM registers; operands are slots (fpu.h). .wide: the rest becomes
+			       zero */
+	X86_DO_VECTOR_STORE,
+	X86_DO_VECTOR_COPY,   /* .wide, too; or with a general register */
+	X86_DO_VECTOR_PACKED, /* .code: second byte of a 66-prefixed opcode */
+	X86_DO_VECTOR_MASK,   /* PMOVMSKB */
+	X86_DO_THUNK,	      /* .wide: floating point */
+	X86_DO_JCC_LINK,      /* .cond */
+	X86_DO_JCC_CHAIN,     /* .cond */
 	X86_DO_JUMP_LINK,
 	X86_DO_JUMP_DISP, /* a chain to .disp from X86_R_PAGE */
 	X86_DO_JUMP,	  /* X86_FORM_RI: to .imm from X86_R_PAGE; X86_FORM_R, X86_FORM_M */
@@ -76,6 +83,8 @@ struct x86_recipe {
 	uint8_t cond; /* enum x86_condition */
 	bool full;    /* memory: x86_ea_f(), not x86_ea_s() */
 	bool lock;
+	bool aligned; /* memory: to 16 bytes */
+	bool wide;
 	bool fused; /* with the conditional LINK behind it: .cond */
 };
 
@@ -107,6 +116,7 @@ void x86_recipes_multiply(struct x86_recipes *r);
 void x86_recipes_atomic(struct x86_recipes *r);
 void x86_recipes_stack(struct x86_recipes *r);
 void x86_recipes_branch(struct x86_recipes *r);
+void x86_recipes_simd(struct x86_recipes *r);
 void x86_recipes_translate(struct x86_recipes *r);
 
 #endif

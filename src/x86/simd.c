@@ -9,6 +9,7 @@
  * specification" classes 1-6: alignment and floating-point exceptions, as Zydis tells them).
  */
 #include "x86/fpu.h"
+#include "x86/recipe.h"
 
 typedef uint64_t vec __attribute__((vector_size(16)));
 typedef uint64_t vec_u __attribute__((vector_size(16), aligned(1)));
@@ -770,4 +771,72 @@ void x86_register_simd(x86_emit_fn *table)
 	for (unsigned i = 0; i < sizeof(own_list) / sizeof(own_list[0]); i++)
 		table[own_list[i].mnemonic] = own_list[i].emit;
 	x86_register_mmx(table);
+}
+
+/* ---- Recipes -------------------------------------------------------------------------------- */
+
+static void recipe_mem(struct x86_recipes *r, struct mem_form form, struct x86_recipe recipe)
+{
+	recipe.form = X86_FORM_RM;
+	x86_recipe_add(r, form.s, recipe);
+	recipe.full = true;
+	x86_recipe_add(r, form.f, recipe);
+}
+
+static void recipe_packed(struct x86_recipes *r, x86_op_fn reg, struct mem_form mem, unsigned code)
+{
+	struct x86_recipe recipe = {.kind = X86_DO_VECTOR_PACKED, .code = (uint8_t)code};
+
+	recipe_mem(r, mem, recipe);
+	recipe.form = X86_FORM_RR;
+	x86_recipe_add(r, reg, recipe);
+}
+
+#define LOAD(...)	   ((struct x86_recipe){.kind = X86_DO_VECTOR_LOAD, __VA_ARGS__})
+#define STORE(...)	   ((struct x86_recipe){.kind = X86_DO_VECTOR_STORE, __VA_ARGS__})
+#define COPY(...)	   ((struct x86_recipe){.kind = X86_DO_VECTOR_COPY, __VA_ARGS__})
+#define PACKED(insn, code) recipe_packed(r, insn##_r, MEM_FORM(insn), code)
+
+static void recipe_moves(struct x86_recipes *r)
+{
+	recipe_mem(r, MEM_FORM(load128), LOAD(.size = 16));
+	recipe_mem(r, MEM_FORM(load128a), LOAD(.size = 16, .aligned = true));
+	recipe_mem(r, MEM_FORM(load64), LOAD(.size = 8));
+	recipe_mem(r, MEM_FORM(load64z), LOAD(.size = 8, .wide = true));
+	recipe_mem(r, MEM_FORM(load32z), LOAD(.size = 4, .wide = true));
+	recipe_mem(r, MEM_FORM(store128u), STORE(.size = 16));
+	recipe_mem(r, MEM_FORM(store128a), STORE(.size = 16, .aligned = true));
+	recipe_mem(r, MEM_FORM(store64), STORE(.size = 8));
+	recipe_mem(r, MEM_FORM(store32), STORE(.size = 4));
+	x86_recipe_add(r, copy128, COPY(.size = 16));
+	x86_recipe_add(r, copy64, COPY(.size = 8));
+	x86_recipe_add(r, copy64z, COPY(.size = 8, .wide = true));
+	x86_recipe_add(r, copy32, COPY(.size = 4));
+	x86_recipe_add(r, copy32z, COPY(.size = 4, .wide = true));
+	x86_recipe_add(r, copy32gpr, COPY(.size = 4));
+}
+
+void x86_recipes_simd(struct x86_recipes *r)
+{
+	recipe_moves(r);
+	PACKED(pxor, 0xef);
+	PACKED(por, 0xeb);
+	PACKED(pand, 0xdb);
+	PACKED(pandn, 0xdf);
+	PACKED(pcmpeqb, 0x74);
+	PACKED(pcmpeqd, 0x76);
+	PACKED(pminub, 0xda);
+	PACKED(psubb, 0xf8);
+	PACKED(paddd, 0xfe);
+	PACKED(paddq, 0xd4);
+	PACKED(punpcklbw, 0x60);
+	PACKED(punpcklwd, 0x61);
+	PACKED(punpckldq, 0x62);
+	PACKED(punpcklqdq, 0x6c);
+	x86_recipe_add(r, pmovmskb_r, (struct x86_recipe){.kind = X86_DO_VECTOR_MASK});
+	x86_recipe_add(r, thunk, (struct x86_recipe){.kind = X86_DO_THUNK});
+	x86_recipe_add(r, thunk_fp, (struct x86_recipe){.kind = X86_DO_THUNK, .wide = true});
+	recipe_mem(r, MEM_FORM(thunk_mem), (struct x86_recipe){.kind = X86_DO_THUNK});
+	recipe_mem(
+		r, MEM_FORM(thunk_mem_fp), (struct x86_recipe){.kind = X86_DO_THUNK, .wide = true});
 }
