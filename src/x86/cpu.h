@@ -277,8 +277,16 @@ static inline void x86_attend(struct x86_vcpu *c, uint32_t bits)
 
 /* ---- Going on ------------------------------------------------------------------------------- */
 
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&    \
-	!defined(PARTITA_NO_TAIL_CALLS)
+/* What sanitizers put behind a call keeps it from being a jump. gcc tells of them so, clang so. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define X86_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define X86_SANITIZED 1
+#endif
+#endif
+
+#if defined(__OPTIMIZE__) && !defined(X86_SANITIZED) && !defined(PARTITA_NO_TAIL_CALLS)
 #define X86_TAIL_CALLS 1
 #else
 #define X86_TAIL_CALLS 0
