@@ -18,8 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Native code takes about twice the room of the operations that it is made from; few blocks are. */
-#define CODE_ALIGN 16u
+#define CODE_ALIGN 16u /* of a block's native code */
 
 struct x86_compiled {
 	struct x86_recipes *recipes;
@@ -356,7 +355,7 @@ static bool may_begin(const struct x86_compiler *k, unsigned i)
 	       (i == 1 || o->off != o[-1].off);
 }
 
-/* Returns the number of runs. The first operation is op_heat's; a run from the second stands there.
+/* Returns the number of runs. In the place of the first operation, op_heat(), stands the first run.
  */
 static unsigned compile_block(struct x86_compiler *k, struct run runs[X86_BLOCK_OPS])
 {
@@ -454,11 +453,12 @@ X86_OP(op_heat)
 
 x86_op_fn x86_compile_heat(const struct x86_machine *m, uint32_t mode)
 {
-	/* The thread sanitizer does not see what native code reads, and so not why it may. */
+	bool may = m->compiled && (mode & X86_MODE_64) && !(mode & X86_MODE_SINGLE);
+
 #ifdef __SANITIZE_THREAD__
-	return NULL;
+	may = false; /* it does not see what native code reads, and so not why it may */
 #endif
-	return m->compiled && (mode & X86_MODE_64) && !(mode & X86_MODE_SINGLE) ? op_heat : NULL;
+	return may ? op_heat : NULL;
 }
 
 /* ---- Life ----------------------------------------------------------------------------------- */

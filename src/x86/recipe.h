@@ -37,7 +37,7 @@ enum x86_recipe_kind {
 	X86_DO_SHIFT, /* .code: HOST_ROL and so on; X86_FORM_RI by .imm, X86_FORM_R and _M by CL */
 	X86_DO_BT,    /* .code: HOST_BT and so on */
 	X86_DO_SCAN,  /* .code: HOST_BSF and so on */
-	X86_DO_MUL,   /* .code: HOST_MUL or HOST_IMUL1; RDX:RAX */
+	X86_DO_MUL,   /* .code: HOST_MUL or HOST_IMUL; RDX:RAX */
 	X86_DO_IMUL,  /* r0 times the other; X86_FORM_RI and X86_FORM_MI: r1 or memory times .imm */
 	X86_DO_XCHG,
 	X86_DO_XADD,
@@ -45,8 +45,7 @@ enum x86_recipe_kind {
 	X86_DO_PUSH,
 	X86_DO_POP,
 	X86_DO_LEAVE,
-	X86_DO_VECTOR_LOAD, /* XMM registers; operands are slots (fpu.h). .wide: the rest becomes
-			       zero */
+	X86_DO_VECTOR_LOAD, /* to a slot (fpu.h); .wide: the rest of it becomes zero */
 	X86_DO_VECTOR_STORE,
 	X86_DO_VECTOR_COPY,   /* .wide, too; or with a general register */
 	X86_DO_VECTOR_PACKED, /* .code: second byte of a 66-prefixed opcode */
@@ -63,8 +62,7 @@ enum x86_recipe_kind {
 	X86_DO_KINDS
 };
 
-/* Operands: first destination, then source; R the register .r0 (the second .r1), I .imm, M memory.
- */
+/* Operands, the destination first: R registers .r0 and then .r1, I .imm, M memory. */
 enum x86_recipe_form {
 	X86_FORM_R,
 	X86_FORM_M,
@@ -90,8 +88,7 @@ struct x86_recipe {
 
 struct x86_recipes;
 
-/* x86_recipe_add - @op is what @recipe says. What was said of it first holds; NULL is passed over.
- */
+/* x86_recipe_add - @op is what @recipe says. What was said first holds; NULL is passed over. */
 void x86_recipe_add(struct x86_recipes *r, x86_op_fn op, struct x86_recipe recipe);
 /* The operations of an instruction with two operands: fills in .form, .size, .full and .lock. */
 void x86_recipe_binary(

@@ -437,7 +437,7 @@ static uint8_t alignment_mask(const struct x86_xlate *t, const ZydisDecodedOpera
 	}
 }
 
-static bool emit_thunk(struct x86_xlate *t, bool fp)
+bool x86_emit_thunk(struct x86_xlate *t, bool fp)
 {
 	const ZydisDecodedOperand *reg = x86_operand_at(t, ZYDIS_OPERAND_ENCODING_MODRM_REG);
 	const ZydisDecodedOperand *rm = x86_operand_at(t, ZYDIS_OPERAND_ENCODING_MODRM_RM);
@@ -467,16 +467,6 @@ static bool emit_thunk(struct x86_xlate *t, bool fp)
 	return true;
 }
 
-static bool emit_plain(struct x86_xlate *t)
-{
-	return emit_thunk(t, false);
-}
-
-static bool emit_fp(struct x86_xlate *t)
-{
-	return emit_thunk(t, true);
-}
-
 /* CMPSD and MOVSD name string instructions, too. */
 static bool emit_movsd(struct x86_xlate *t)
 {
@@ -486,227 +476,13 @@ static bool emit_movsd(struct x86_xlate *t)
 
 static bool emit_cmpsd(struct x86_xlate *t)
 {
-	return t->insn.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT ? x86_emit_string(t) : emit_fp(t);
+	return t->insn.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT ? x86_emit_string(t)
+							      : x86_emit_thunk(t, true);
 }
 
 /* ---- What there is -------------------------------------------------------------------------- */
 
 #define M(name) ZYDIS_MNEMONIC_##name
-
-/* Instructions that read MXCSR or set its flags. */
-static const uint16_t fp_list[] = {
-	M(ADDPD),
-	M(ADDPS),
-	M(ADDSD),
-	M(ADDSS),
-	M(ADDSUBPD),
-	M(ADDSUBPS),
-	M(CMPPD),
-	M(CMPPS),
-	M(CMPSS),
-	M(COMISD),
-	M(COMISS),
-	M(CVTDQ2PS),
-	M(CVTPD2DQ),
-	M(CVTPD2PI),
-	M(CVTPD2PS),
-	M(CVTPI2PS),
-	M(CVTPS2DQ),
-	M(CVTPS2PD),
-	M(CVTPS2PI),
-	M(CVTSD2SI),
-	M(CVTSD2SS),
-	M(CVTSI2SD),
-	M(CVTSI2SS),
-	M(CVTSS2SD),
-	M(CVTSS2SI),
-	M(CVTTPD2DQ),
-	M(CVTTPD2PI),
-	M(CVTTPS2DQ),
-	M(CVTTPS2PI),
-	M(CVTTSD2SI),
-	M(CVTTSS2SI),
-	M(DIVPD),
-	M(DIVPS),
-	M(DIVSD),
-	M(DIVSS),
-	M(DPPD),
-	M(DPPS),
-	M(HADDPD),
-	M(HADDPS),
-	M(HSUBPD),
-	M(HSUBPS),
-	M(MAXPD),
-	M(MAXPS),
-	M(MAXSD),
-	M(MAXSS),
-	M(MINPD),
-	M(MINPS),
-	M(MINSD),
-	M(MINSS),
-	M(MULPD),
-	M(MULPS),
-	M(MULSD),
-	M(MULSS),
-	M(RCPPS),
-	M(RCPSS),
-	M(ROUNDPD),
-	M(ROUNDPS),
-	M(ROUNDSD),
-	M(ROUNDSS),
-	M(RSQRTPS),
-	M(RSQRTSS),
-	M(SQRTPD),
-	M(SQRTPS),
-	M(SQRTSD),
-	M(SQRTSS),
-	M(SUBPD),
-	M(SUBPS),
-	M(SUBSD),
-	M(SUBSS),
-	M(UCOMISD),
-	M(UCOMISS),
-};
-
-/* Those that do not; many exist on MMX registers, too. */
-static const uint16_t plain_list[] = {
-	M(AESDEC),
-	M(AESDECLAST),
-	M(AESENC),
-	M(AESENCLAST),
-	M(AESIMC),
-	M(AESKEYGENASSIST),
-	M(BLENDPD),
-	M(BLENDPS),
-	M(BLENDVPD),
-	M(BLENDVPS),
-	M(CVTDQ2PD),
-	M(CVTPI2PD),
-	M(EXTRACTPS),
-	M(INSERTPS),
-	M(MOVDDUP),
-	M(MOVDQ2Q),
-	M(MOVMSKPD),
-	M(MOVMSKPS),
-	M(MOVNTQ),
-	M(MOVQ2DQ),
-	M(MOVSHDUP),
-	M(MOVSLDUP),
-	M(MPSADBW),
-	M(PABSB),
-	M(PABSD),
-	M(PABSW),
-	M(PACKSSDW),
-	M(PACKSSWB),
-	M(PACKUSDW),
-	M(PACKUSWB),
-	M(PADDB),
-	M(PADDSB),
-	M(PADDSW),
-	M(PADDUSB),
-	M(PADDUSW),
-	M(PADDW),
-	M(PALIGNR),
-	M(PAVGB),
-	M(PAVGW),
-	M(PBLENDVB),
-	M(PBLENDW),
-	M(PCLMULQDQ),
-	M(PCMPEQQ),
-	M(PCMPEQW),
-	M(PCMPESTRI),
-	M(PCMPESTRM),
-	M(PCMPGTB),
-	M(PCMPGTD),
-	M(PCMPGTQ),
-	M(PCMPGTW),
-	M(PCMPISTRI),
-	M(PCMPISTRM),
-	M(PEXTRB),
-	M(PEXTRD),
-	M(PEXTRQ),
-	M(PEXTRW),
-	M(PHADDD),
-	M(PHADDSW),
-	M(PHADDW),
-	M(PHMINPOSUW),
-	M(PHSUBD),
-	M(PHSUBSW),
-	M(PHSUBW),
-	M(PINSRB),
-	M(PINSRD),
-	M(PINSRQ),
-	M(PINSRW),
-	M(PMADDUBSW),
-	M(PMADDWD),
-	M(PMAXSB),
-	M(PMAXSD),
-	M(PMAXSW),
-	M(PMAXUB),
-	M(PMAXUD),
-	M(PMAXUW),
-	M(PMINSB),
-	M(PMINSD),
-	M(PMINSW),
-	M(PMINUD),
-	M(PMINUW),
-	M(PMOVSXBD),
-	M(PMOVSXBQ),
-	M(PMOVSXBW),
-	M(PMOVSXDQ),
-	M(PMOVSXWD),
-	M(PMOVSXWQ),
-	M(PMOVZXBD),
-	M(PMOVZXBQ),
-	M(PMOVZXBW),
-	M(PMOVZXDQ),
-	M(PMOVZXWD),
-	M(PMOVZXWQ),
-	M(PMULDQ),
-	M(PMULHRSW),
-	M(PMULHUW),
-	M(PMULHW),
-	M(PMULLD),
-	M(PMULLW),
-	M(PMULUDQ),
-	M(PSADBW),
-	M(PSHUFB),
-	M(PSHUFD),
-	M(PSHUFHW),
-	M(PSHUFLW),
-	M(PSHUFW),
-	M(PSIGNB),
-	M(PSIGND),
-	M(PSIGNW),
-	M(PSLLD),
-	M(PSLLDQ),
-	M(PSLLQ),
-	M(PSLLW),
-	M(PSRAD),
-	M(PSRAW),
-	M(PSRLD),
-	M(PSRLDQ),
-	M(PSRLQ),
-	M(PSRLW),
-	M(PSUBD),
-	M(PSUBQ),
-	M(PSUBSB),
-	M(PSUBSW),
-	M(PSUBUSB),
-	M(PSUBUSW),
-	M(PSUBW),
-	M(PTEST),
-	M(PUNPCKHBW),
-	M(PUNPCKHDQ),
-	M(PUNPCKHQDQ),
-	M(PUNPCKHWD),
-	M(SHUFPD),
-	M(SHUFPS),
-	M(UNPCKHPD),
-	M(UNPCKHPS),
-	M(UNPCKLPD),
-	M(UNPCKLPS),
-};
 
 static const struct {
 	uint16_t mnemonic;
@@ -764,10 +540,7 @@ static const struct {
 
 void x86_register_simd(x86_emit_fn *table)
 {
-	for (unsigned i = 0; i < sizeof(fp_list) / sizeof(fp_list[0]); i++)
-		table[fp_list[i]] = emit_fp;
-	for (unsigned i = 0; i < sizeof(plain_list) / sizeof(plain_list[0]); i++)
-		table[plain_list[i]] = emit_plain;
+	x86_register_thunks(table);
 	for (unsigned i = 0; i < sizeof(own_list) / sizeof(own_list[0]); i++)
 		table[own_list[i].mnemonic] = own_list[i].emit;
 	x86_register_mmx(table);
