@@ -312,10 +312,10 @@ struct run {
 	size_t code;
 };
 
-/* From operation @i to the next: a fused comparison takes its branch along. */
-static unsigned behind(const struct x86_compiler *k, unsigned i)
+/* Operations that @r is a recipe of: a fused comparison takes its branch along. */
+static unsigned span(const struct x86_recipe *r)
 {
-	return x86_recipe_of(k->recipes, k->block->ops[i].fn)->fused ? 2 : 1;
+	return r->fused ? 2 : 1;
 }
 
 /* Compiles from operation @first on. Returns the index of the operation behind the run. */
@@ -335,7 +335,7 @@ static unsigned compile_run(struct x86_compiler *k, unsigned first)
 		if (!x86_compile_data(k, o, r) && !x86_compile_vector(k, o, r) &&
 			!x86_compile_branch(k, o, r, &end))
 			break;
-		i += behind(k, i);
+		i += span(r);
 	}
 	if (!end && i < k->block->n_ops) {
 		x86_settle(k);
@@ -346,13 +346,12 @@ static unsigned compile_run(struct x86_compiler *k, unsigned first)
 	return i;
 }
 
-/* Whether a run may begin at operation @i: where an instruction begins. */
-static bool may_begin(const struct x86_compiler *k, unsigned i)
+/* Whether a run may begin at operation @i, of recipe @r: where an instruction begins. */
+static bool may_begin(const struct x86_compiler *k, unsigned i, const struct x86_recipe *r)
 {
 	const struct x86_op *o = &k->block->ops[i];
 
-	return x86_recipe_of(k->recipes, o->fn)->kind != X86_DO_NOTHING &&
-	       (i == 1 || o->off != o[-1].off);
+	return r->kind != X86_DO_NOTHING && (i == 1 || o->off != o[-1].off);
 }
 
 /* Returns the number of runs. In the place of the first operation, op_heat(), stands the first run.
@@ -362,8 +361,10 @@ static unsigned compile_block(struct x86_compiler *k, struct run runs[X86_BLOCK_
 	unsigned n = 0, i = 1, behind_run;
 
 	while (i < k->block->n_ops) {
-		if (!may_begin(k, i)) {
-			i += behind(k, i);
+		const struct x86_recipe *r = x86_recipe_of(k->recipes, k->block->ops[i].fn);
+
+		if (!may_begin(k, i, r)) {
+			i += span(r);
 			continue;
 		}
 		k->origin = i == 1 ? 0 : i;
@@ -371,7 +372,7 @@ static unsigned compile_block(struct x86_compiler *k, struct run runs[X86_BLOCK_
 		behind_run = compile_run(k, i);
 		if (behind_run == i) {
 			k->h.n = runs[n].code; /* its recipe does not serve these operands */
-			i += behind(k, i);
+			i += span(r);
 			continue;
 		}
 		i = behind_run;

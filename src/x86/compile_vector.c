@@ -186,27 +186,18 @@ COMPILE(compile_thunk)
 
 bool x86_compile_vector(struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r)
 {
-	switch ((enum x86_recipe_kind)r->kind) {
-	case X86_DO_VECTOR_LOAD:
-		compile_load(k, o, r);
-		break;
-	case X86_DO_VECTOR_STORE:
-		compile_store(k, o, r);
-		break;
-	case X86_DO_VECTOR_COPY:
-		compile_copy(k, o, r);
-		break;
-	case X86_DO_VECTOR_PACKED:
-		compile_packed(k, o, r);
-		break;
-	case X86_DO_VECTOR_MASK:
-		compile_mask(k, o, r);
-		break;
-	case X86_DO_THUNK:
-		compile_thunk(k, o, r);
-		break;
-	default:
+	static void (*const compile[X86_DO_KINDS])(
+		struct x86_compiler *, const struct x86_op *, const struct x86_recipe *) = {
+		[X86_DO_VECTOR_LOAD] = compile_load,
+		[X86_DO_VECTOR_STORE] = compile_store,
+		[X86_DO_VECTOR_COPY] = compile_copy,
+		[X86_DO_VECTOR_PACKED] = compile_packed,
+		[X86_DO_VECTOR_MASK] = compile_mask,
+		[X86_DO_THUNK] = compile_thunk,
+	};
+
+	if (!compile[r->kind])
 		return false;
-	}
+	compile[r->kind](k, o, r);
 	return true;
 }
