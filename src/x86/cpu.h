@@ -304,7 +304,8 @@ static inline x86_op_fn x86_op_function(const struct x86_op *o)
  * x86_enter - execute from @o on until something returns; miss.S. Native code does not keep RBX, RBP
  * and R12 to R15; x86_enter() does, so this is how C calls an operation.
  */
-void x86_enter(struct x86_vcpu *c, const struct x86_op *o, x86_op_fn fn);
+void x86_enter(struct x86_vcpu *c, const struct x86_op *o);
+_Static_assert(offsetof(struct x86_op, fn) == 0, "x86_enter() reads it there");
 
 /* Goes on with @o. Use as "return x86_continue(...)". */
 static inline __attribute__((always_inline)) void x86_continue(
@@ -313,7 +314,7 @@ static inline __attribute__((always_inline)) void x86_continue(
 #if X86_TAIL_CALLS
 	return x86_op_function(o)(c, o);
 #else
-	x86_enter(c, o, x86_op_function(o));
+	x86_enter(c, o);
 #endif
 }
 

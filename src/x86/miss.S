@@ -50,7 +50,7 @@
 
 /*
  * x86_enter - from C into the operations of a block: RBX, RBP and R12 to R15 are kept for the caller,
- * as compiled blocks (compile.h) do not keep them. rdi: vcpu, rsi: operation, rdx: its function.
+ * as compiled blocks (compile.h) do not keep them. rdi: vcpu, rsi: operation, whose function is its first field.
  */
 	.globl x86_enter
 	.hidden x86_enter
@@ -63,7 +63,7 @@ x86_enter:
 	push %r14
 	push %r15
 	sub $8, %rsp
-	call *%rdx
+	call *(%rsi)
 	add $8, %rsp
 	pop %r15
 	pop %r14

@@ -309,14 +309,14 @@ static void execute(struct x86_vcpu *c, struct x86_block *b)
 {
 	*x86_page(c) = c->lin & X86_PAGE_MASK;
 #if X86_TAIL_CALLS
-	x86_enter(c, b->ops, x86_op_function(b->ops));
+	x86_enter(c, b->ops);
 #else
 	c->next_op = b->ops;
 	while (c->next_op) {
 		const struct x86_op *o = c->next_op;
 
 		c->next_op = NULL;
-		x86_enter(c, o, x86_op_function(o));
+		x86_enter(c, o);
 	}
 #endif
 }
@@ -354,13 +354,15 @@ static void execute_next(struct x86_vcpu *c)
 
 	c->link_from = NULL;
 	rip_from_lin(c);
-	b = jump_cache_has(c, e) ? e->block : x86_block_find(c, c->lin, c->mode);
-	if (!b->gpa2) {
-		*e = (struct x86_jc_entry){.lin = c->lin, .tag = c->jc_tag, .block = b};
-		if (from && c->jc_epoch == epoch)
-			__atomic_store_n(
-				(uint64_t *)&from->imm, (uint64_t)b, __ATOMIC_RELEASE);
+	if (jump_cache_has(c, e)) {
+		b = e->block;
+	} else {
+		b = x86_block_find(c, c->lin, c->mode);
+		if (!b->gpa2)
+			*e = (struct x86_jc_entry){.lin = c->lin, .tag = c->jc_tag, .block = b};
 	}
+	if (from && !b->gpa2 && c->jc_epoch == epoch)
+		__atomic_store_n((uint64_t *)&from->imm, (uint64_t)b, __ATOMIC_RELEASE);
 	execute(c, b);
 }
 
