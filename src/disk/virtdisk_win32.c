@@ -121,12 +121,22 @@ static int64_t now_ms(void)
 	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
 }
 
+/* What poll() is to wait until @deadline, both in ms; negative: for ever. */
+static int poll_timeout(int64_t deadline)
+{
+	int64_t left = deadline - now_ms();
+
+	if (deadline < 0)
+		return -1;
+	/* A deadline that has just passed is not "for ever". */
+	return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
+}
+
 /* Wait for any of @p; its index, WAIT_TIMEOUT or WAIT_FAILED. @deadline in ms, negative: none. */
 static DWORD wait_any(struct pollfd *p, const HANDLE *events, DWORD count, int64_t deadline)
 {
 	for (;;) {
-		int64_t left = deadline < 0 ? -1 : deadline - now_ms();
-		int n = poll(p, count, left > INT32_MAX ? INT32_MAX : left < -1 ? 0 : (int)left);
+		int n = poll(p, count, poll_timeout(deadline));
 
 		if (n < 0 && errno != EINTR)
 			return fail(ERROR_GEN_FAILURE), WAIT_FAILED;

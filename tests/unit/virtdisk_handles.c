@@ -25,6 +25,16 @@ static void test_an_event_reset_by_hand(void **state)
 	assert_true(CloseHandle(e));
 }
 
+/* The clock ticks between its two readings of some of these waits. */
+static void test_a_deadline_that_just_passed(void **state)
+{
+	HANDLE e = CreateEvent(NULL, TRUE, FALSE, NULL);
+
+	for (unsigned i = 0; i < 300000; i++)
+		assert_int_equal(WaitForSingleObject(e, 0), WAIT_TIMEOUT);
+	assert_true(CloseHandle(e));
+}
+
 static void test_an_event_that_lets_one_through(void **state)
 {
 	HANDLE e = CreateEvent(NULL, FALSE, TRUE, NULL);
@@ -154,6 +164,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_an_event_reset_by_hand),
+		cmocka_unit_test(test_a_deadline_that_just_passed),
 		cmocka_unit_test(test_an_event_that_lets_one_through),
 		cmocka_unit_test(test_waiting_for_another_thread),
 		cmocka_unit_test(test_waiting_for_several),
