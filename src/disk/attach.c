@@ -124,9 +124,13 @@ static void *listen_for_others(void *arg)
 {
 	struct disk_attach *a = arg;
 	struct pollfd fds[] = {{.fd = a->quit, .events = POLLIN},
-		{.fd = a->control, .events = POLLIN},
-		{.fd = attach_fuse_fd(a->fuse), .events = POLLIN}};
+		{.fd = a->control, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
 
+	/* It may have ended before this thread began. */
+	pthread_mutex_lock(&a->lock);
+	if (!a->ended)
+		fds[2].fd = attach_fuse_fd(a->fuse);
+	pthread_mutex_unlock(&a->lock);
 	while (!a->ended) {
 		int client;
 

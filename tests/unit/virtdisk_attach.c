@@ -140,6 +140,19 @@ static void test_an_attached_disk(void **state)
 	close_disk(h);
 }
 
+/* Whoever is to hear of the end need not have begun to listen. */
+static void test_detached_at_once(void **state)
+{
+	struct fixture *f = *state;
+	HANDLE h = create(&vhdx_type, path(f, "d.vhdx"), 64 * MIB, NULL, false);
+
+	for (unsigned i = 0; i < 20; i++) {
+		must_attach(h, ATTACH_VIRTUAL_DISK_FLAG_NONE);
+		assert_code(detach(h), ERROR_SUCCESS);
+	}
+	close_disk(h);
+}
+
 static void test_a_disk_attached_to_be_read(void **state)
 {
 	struct fixture *f = *state;
@@ -515,6 +528,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(an_attached_disk),
+		TEST(detached_at_once),
 		TEST(a_disk_attached_to_be_read),
 		TEST(dependencies_of_a_device),
 		TEST(a_disk_that_grows),
