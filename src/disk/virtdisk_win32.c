@@ -63,8 +63,8 @@ bool event_reset(HANDLE h)
 	struct pollfd p = {.fd = event_fd(h), .events = POLLIN};
 	uint64_t count;
 
-	/* A program's own eventfd may be one whose read blocks. */
-	if (p.fd < 0 || poll(&p, 1, 0) < 0 || p.revents & POLLNVAL)
+	/* A program's own eventfd may be one whose read blocks. A signal may interrupt the look. */
+	if (p.fd < 0 || (poll(&p, 1, 0) < 0 && errno != EINTR) || p.revents & POLLNVAL)
 		return false;
 	return !(p.revents & POLLIN) || read(p.fd, &count, sizeof(count)) > 0 || errno == EAGAIN;
 }

@@ -187,8 +187,9 @@ int hv_connect_end(int fd)
 	int n = poll(&p, 1, 0), err = 0, unread, looks = 0;
 	socklen_t length = sizeof(err);
 
+	/* A signal may interrupt the look at what is not writable. */
 	if (n <= 0)
-		return n < 0 ? -errno : -EINPROGRESS;
+		return n < 0 && errno != EINTR ? -errno : -EINPROGRESS;
 	/*
 	 * Closing hangs up first, then resets if something is unread, then drops that. One who
 	 * looks in between waits for the last; not for ever, since what is unread may be the

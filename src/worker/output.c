@@ -47,7 +47,7 @@ static ssize_t write_some(int fd, const uint8_t *bytes, size_t count)
 
 	if (n >= 0 || errno != ENOTSOCK)
 		return n;
-	if (poll(&ready, 1, 0) == 0) {
+	if (poll(&ready, 1, 0) <= 0) {
 		errno = EAGAIN;
 		return -1;
 	}
@@ -125,6 +125,8 @@ static void flush_now(struct output *o)
 		loop_watch_change(o->ready, 0);
 	else if (!done && !o->waiting && o->ready)
 		loop_watch_change(o->ready, EPOLLOUT);
+	else if (!done && !o->ready)
+		loop_timer_arm(o->soon, loop_now() + COALESCE_NS, 0);
 	o->waiting = !done && o->ready;
 	report(o);
 }

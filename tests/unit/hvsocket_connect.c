@@ -20,6 +20,7 @@
 #include "hvsocket/places.h"
 #include "hvsocket/system.h"
 #include "hvsocket_machine.h"
+#include "interruptions.h"
 
 #define SECOND 1000
 
@@ -181,6 +182,22 @@ static void not_writable_before_it_stands(void **state)
 	machine_stop(&m);
 }
 
+static void signals_while_it_is_asked(void **state)
+{
+	struct machine m = {.answer = MACHINE_IS_SILENT};
+	timer_t timer;
+	int fd;
+
+	machine_start(&m);
+	fd = begin(&m, 60 * SECOND);
+	timer = interruptions_begin();
+	while (interruptions_go_on())
+		assert_int_equal(hv_connect_end(fd), -EINPROGRESS);
+	interruptions_end(timer);
+	close(fd);
+	machine_stop(&m);
+}
+
 static void epoll_tells_when_it_stands(void **state)
 {
 	struct machine m = {.answer = MACHINE_ACCEPTS};
@@ -266,6 +283,7 @@ int main(void)
 		cmocka_unit_test(a_machine_that_hangs),
 		cmocka_unit_test(a_guest_that_speaks),
 		cmocka_unit_test(not_writable_before_it_stands),
+		cmocka_unit_test(signals_while_it_is_asked),
 		cmocka_unit_test(epoll_tells_when_it_stands),
 		cmocka_unit_test(poll_tells_when_it_fails),
 		cmocka_unit_test(the_buffer_is_left_alone),

@@ -8,6 +8,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "interruptions.h"
+
 static void test_an_event_reset_by_hand(void **state)
 {
 	HANDLE e = CreateEvent(NULL, TRUE, FALSE, NULL);
@@ -32,6 +34,18 @@ static void test_a_deadline_that_just_passed(void **state)
 
 	for (unsigned i = 0; i < 300000; i++)
 		assert_int_equal(WaitForSingleObject(e, 0), WAIT_TIMEOUT);
+	assert_true(CloseHandle(e));
+}
+
+static void test_signals_while_an_event_is_reset(void **state)
+{
+	HANDLE e = CreateEvent(NULL, TRUE, FALSE, NULL);
+	timer_t timer;
+
+	timer = interruptions_begin();
+	while (interruptions_go_on())
+		assert_true(ResetEvent(e));
+	interruptions_end(timer);
 	assert_true(CloseHandle(e));
 }
 
@@ -165,6 +179,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_an_event_reset_by_hand),
 		cmocka_unit_test(test_a_deadline_that_just_passed),
+		cmocka_unit_test(test_signals_while_an_event_is_reset),
 		cmocka_unit_test(test_an_event_that_lets_one_through),
 		cmocka_unit_test(test_waiting_for_another_thread),
 		cmocka_unit_test(test_waiting_for_several),
