@@ -35,8 +35,8 @@ static void test_halt_until_interrupt(void **state)
 	GUEST_NEEDS_HARDWARE();
 	g = GUEST(&plain, program_wait);
 	guest_expect(g, 0, PORT_REPORT);
-	assert_int_equal(pthread_create(&thread, NULL, interrupt_soon, g), 0);
 	before = guest_now_us();
+	assert_int_equal(pthread_create(&thread, NULL, interrupt_soon, g), 0);
 	assert_int_equal(guest_expect(g, 0, PORT_VECTOR), 0x40);
 	assert_true(guest_now_us() - before >= 25000);
 	guest_expect(g, 0, PORT_REPORT);
@@ -126,7 +126,7 @@ GUEST_PROGRAM(program_timer, ENABLE_APIC "movl $0xB, 0xFEE003E0\n"
 static void test_apic_timer(void **state)
 {
 	struct guest *g;
-	uint64_t hz, best = UINT64_MAX;
+	uint64_t hz, best = UINT64_MAX, hosts_best = UINT64_MAX;
 
 	GUEST_NEEDS_HARDWARE();
 	g = GUEST(&plain, program_timer);
@@ -142,8 +142,13 @@ static void test_apic_timer(void **state)
 		assert_true(us >= 1999); /* never early */
 		if (us < best)
 			best = us;
+		us = guest_now_us();
+		usleep(2000);
+		us = guest_now_us() - us;
+		if (us < hosts_best)
+			hosts_best = us;
 	}
-	assert_true(best < 2500); /* and, on a machine that is not all busy, in time */
+	assert_true(best < hosts_best + 500); /* and in time, as this host keeps it */
 	guest_free(g);
 }
 
@@ -337,8 +342,8 @@ static void test_guest_idle(void **state)
 	uint64_t before;
 
 	guest_expect(g, 0, PORT_REPORT);
-	assert_int_equal(pthread_create(&thread, NULL, interrupt_soon, g), 0);
 	before = guest_now_us();
+	assert_int_equal(pthread_create(&thread, NULL, interrupt_soon, g), 0);
 	guest_expect(g, 0, PORT_REPORT);
 	assert_true(guest_now_us() - before >= 25000);
 	pthread_join(thread, NULL);
@@ -372,7 +377,8 @@ GUEST_PROGRAM(handler_pong, "push %eax\n"
 			    "movl $0x71, 0xFEE00300\n"
 			    "pop %eax\n"
 			    "iret\n");
-GUEST_PROGRAM(program_pong, ENABLE_APIC "sti\n"
+GUEST_PROGRAM(program_pong, ENABLE_APIC "out %eax, $0x10\n"
+					"sti\n"
 					"1: hlt\n"
 					"jmp 1b\n");
 
@@ -417,9 +423,9 @@ static void test_ping_pong(void **state)
 	guest_set(g, 1, WHvX64RegisterRsp, 0x70000);
 	guest_set(g, 1, WHvX64RegisterRflags, 2);
 	guest_set(g, 1, WHvRegisterInternalActivityState, 0);
+	/* It must take interrupts before the first is sent. */
+	guest_expect(g, 1, PORT_REPORT);
 	assert_int_equal(pthread_create(&thread, NULL, run_until_cancelled, g), 0);
-	/* Both must be there before the first is sent. */
-	usleep(10000);
 	guest_expect(g, 0, PORT_REPORT);
 	assert_int_equal(WHvCancelRunVirtualProcessor(g->partition, 1, 0), S_OK);
 	pthread_join(thread, &reason);
