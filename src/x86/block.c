@@ -337,11 +337,27 @@ static void op_stale(struct x86_vcpu *c, const struct x86_op *o)
 
 static void op_stale_block(struct x86_vcpu *c, const struct x86_op *o)
 {
-	const char *ops = (const char *)o;
-	const struct x86_block *b = (const void *)(ops - offsetof(struct x86_block, ops));
+	const struct x86_block *b = x86_block_of(o);
 
 	c->lin = *x86_page(c) + (b->gpa & ~X86_PAGE_MASK);
 	c->jc[x86_jc_index(c->lin)].tag = 0; /* or it would be found there again */
+}
+
+/* Out of line: its local variable would keep x86_op_crosses() from jumping on. */
+__attribute__((noinline)) static bool crosses_to(
+	struct x86_vcpu *c, const struct x86_op *o, uint64_t gpa2)
+{
+	const uint8_t *host;
+
+	x86_sync(c, o);
+	return x86_fetch_gpa(c, *x86_page(c) + X86_PAGE_SIZE, &host) == gpa2;
+}
+
+void x86_op_crosses(struct x86_vcpu *c, const struct x86_op *o)
+{
+	if (likely(crosses_to(c, o, x86_block_of(o)->gpa2)))
+		NEXT;
+	op_stale_block(c, o);
 }
 
 static void block_drop(struct x86_machine *m, struct x86_block *b)

@@ -421,16 +421,10 @@ static void compile_locked(struct x86_vcpu *c, struct x86_block *b)
 }
 
 /* Out of line, so that counting needs no stack frame. */
-static struct x86_block *block_of(const struct x86_op *first)
-{
-	return (void *)((char *)first - offsetof(struct x86_block, ops));
-}
-
-/* Out of line, so that counting needs no stack frame. */
 __attribute__((noinline)) X86_OP(op_hot)
 {
 	x86_lock(c->machine, c);
-	compile_locked(c, block_of(o));
+	compile_locked(c, x86_block_of(o));
 	x86_unlock(c->machine);
 	if (x86_op_function(o) != op_heat)
 		return x86_continue(c, o);
@@ -443,7 +437,7 @@ __attribute__((noinline)) X86_OP(op_hot)
  */
 X86_OP(op_heat)
 {
-	struct x86_block *b = block_of(o);
+	struct x86_block *b = x86_block_of(o);
 	uint16_t heat = (uint16_t)(__atomic_load_n(&b->heat, __ATOMIC_RELAXED) + 1);
 
 	__atomic_store_n(&b->heat, heat, __ATOMIC_RELAXED);

@@ -77,6 +77,12 @@ struct x86_block {
 	struct x86_op ops[];
 };
 
+/* The block whose first operation @first is. */
+static inline struct x86_block *x86_block_of(const struct x86_op *first)
+{
+	return (struct x86_block *)((char *)first - offsetof(struct x86_block, ops));
+}
+
 /* What a block's meaning depends on besides its bytes; part of its key. */
 #define X86_MODE_64	0x01u /* 64-bit code */
 #define X86_MODE_32	0x02u /* 32-bit code (neither: 16-bit) */
@@ -511,6 +517,11 @@ struct x86_block *x86_block_find(struct x86_vcpu *c, uint64_t lin, uint32_t mode
 unsigned x86_translate(struct x86_vcpu *c, uint64_t lin, uint32_t mode, const uint8_t *host,
 	unsigned host_len, const uint8_t *more, unsigned more_len, struct x86_op *ops,
 	unsigned *bytes);
+/*
+ * The first operation of a block whose instruction crosses into the next page: is that still mapped
+ * to the page whose bytes were decoded? So such blocks may be linked and stand in the jump cache.
+ */
+void x86_op_crosses(struct x86_vcpu *c, const struct x86_op *o);
 /* The table of what decodes into what; a machine has one. NULL: no memory. */
 struct x86_emitters *x86_emitters_create(void);
 void x86_emitters_destroy(struct x86_emitters *e);

@@ -384,14 +384,14 @@ unsigned x86_translate(struct x86_vcpu *c, uint64_t lin, uint32_t mode, const ui
 	struct x86_xlate t = {.c = c, .mode = mode, .out = ops};
 	unsigned limit = mode & X86_MODE_SINGLE ? 1 : BLOCK_INSNS;
 	unsigned at = 0, start = (unsigned)(lin & ~X86_PAGE_MASK);
-	x86_op_fn heat = x86_compile_heat(c->machine, mode);
+	x86_op_fn before = more ? x86_op_crosses : x86_compile_heat(c->machine, mode);
 	uint8_t length = 0;
 	ZydisDecoder decoder;
 
 	decoder_init(&decoder, mode);
 	t.off = (uint16_t)start;
-	if (heat)
-		x86_emit(&t, heat)->n = 0;
+	if (before)
+		x86_emit(&t, before)->n = 0;
 	while (!t.end) {
 		bool in_shadow = t.shadow;
 		unsigned n;

@@ -358,10 +358,9 @@ static void execute_next(struct x86_vcpu *c)
 		b = e->block;
 	} else {
 		b = x86_block_find(c, c->lin, c->mode);
-		if (!b->gpa2)
-			*e = (struct x86_jc_entry){.lin = c->lin, .tag = c->jc_tag, .block = b};
+		*e = (struct x86_jc_entry){.lin = c->lin, .tag = c->jc_tag, .block = b};
 	}
-	if (from && !b->gpa2 && c->jc_epoch == epoch)
+	if (from && c->jc_epoch == epoch)
 		__atomic_store_n((uint64_t *)&from->imm, (uint64_t)b, __ATOMIC_RELEASE);
 	execute(c, b);
 }

@@ -350,6 +350,36 @@ static void test_crossing_changes(void **state)
 	flat_map_page(h, SECOND, SECOND);
 }
 
+/* The same when it is come to by a jump within the page, which is linked, and by one from another. */
+static void test_crossing_is_jumped_to(void **state)
+{
+	static const uint32_t from[] = {FIRST, ELSEWHERE + 0x2000};
+	struct x86_state *s;
+
+	put_crossing(5, ELSEWHERE);
+	put_crossing(5, ELSEWHERE + 0x1000);
+	flat_write(h, ELSEWHERE + 0x1000, (uint8_t[]){0x99}, 1);
+	for (unsigned i = 0; i < 2; i++) {
+		uint32_t distance = SECOND - 5 - (from[i] + 5);
+
+		flat_write(h, from[i], (uint8_t[]){0xe9}, 1);
+		flat_write(h, from[i] + 1, &distance, sizeof(distance));
+	}
+	for (unsigned i = 0; i < 24; i++) {
+		unsigned there = i / 3 % 2;
+
+		flat_map_page(h, SECOND, ELSEWHERE + there * 0x1000);
+		s = flat_start(h, 0, FLAT_64, from[i % 2]);
+		assert_int_equal(flat_run(h, 0).exit.reason, X86_EXIT_HALT);
+		assert_int_equal(s->gpr[X86_RAX], there ? 0x0807060599030201 : 0x0807060504030201);
+	}
+	flat_map_page(h, SECOND, ~0ul);
+	s = flat_start(h, 0, FLAT_64, FIRST);
+	assert_int_equal(flat_run(h, 0).exit.exception.vector, X86_VEC_PF);
+	assert_int_equal(s->rip, SECOND - 5);
+	flat_map_page(h, SECOND, SECOND);
+}
+
 static void test_crossing_faults(void **state)
 {
 	static const uint8_t whole[] = {0xb8, 1, 0, 0, 0}; /* mov eax, 1: ends with the page */
@@ -427,6 +457,7 @@ int main(void)
 		cmocka_unit_test(test_too_long),
 		cmocka_unit_test(test_crossing),
 		cmocka_unit_test(test_crossing_changes),
+		cmocka_unit_test(test_crossing_is_jumped_to),
 		cmocka_unit_test(test_crossing_faults),
 		cmocka_unit_test(test_undefined_at_page_end),
 		cmocka_unit_test(test_fused_fault),
