@@ -247,15 +247,17 @@ static void code_switch(struct x86_machine *m, struct x86_vcpu *c)
 	x86_code_sync(c);
 }
 
+#define BLOCK_ALIGN 32u
+
 static struct x86_block *code_alloc(struct x86_machine *m, unsigned n_ops)
 {
 	size_t bytes = sizeof(struct x86_block) + n_ops * sizeof(struct x86_op);
 	struct x86_block *b;
 
-	bytes = (bytes + 31) & ~(size_t)31;
+	bytes = (bytes + BLOCK_ALIGN - 1) & ~(size_t)(BLOCK_ALIGN - 1);
 	if (m->used + bytes > m->half_bytes)
 		return NULL;
-	b = (struct x86_block *)(m->code[m->half] + m->used);
+	b = (struct x86_block *)(m->code + m->half * m->half_bytes + m->used);
 	m->used += bytes;
 	return b;
 }
@@ -340,7 +342,7 @@ static void op_stale_block(struct x86_vcpu *c, const struct x86_op *o)
 	const struct x86_block *b = x86_block_of(o);
 
 	c->lin = *x86_page(c) + (b->gpa & ~X86_PAGE_MASK);
-	c->jc[x86_jc_index(c->lin)].tag = 0; /* or it would be found there again */
+	x86_jc_at(c, c->lin)->tag = 0; /* or it would be found there again */
 }
 
 /* Out of line: its local variable would keep x86_op_crosses() from jumping on. */
@@ -603,30 +605,25 @@ struct x86_machine *x86_machine_create(unsigned vcpus, size_t code_bytes)
 	struct x86_machine *m = calloc(1, sizeof(*m));
 	pthread_mutexattr_t attr;
 
-	if (!m || vcpus < 1 || vcpus > 64)
+	/* Jump caches have offsets of 32 bits. */
+	if (!m || vcpus < 1 || vcpus > 64 || code_bytes > UINT32_MAX)
 		goto fail;
 	m->emitters = x86_emitters_create();
 	m->native = x86_native_create();
 	if (!m->emitters || !m->native)
 		goto fail;
 	m->n_vcpus = vcpus;
-	m->half_bytes = code_bytes / 2;
-	for (unsigned i = 0; i < 2; i++) {
-		m->code[i] = mmap(NULL, m->half_bytes, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (m->code[i] == MAP_FAILED) {
-			m->code[i] = NULL;
-			goto fail;
-		}
-	}
+	m->half_bytes = code_bytes / 2 & ~(size_t)(BLOCK_ALIGN - 1);
+	m->code = mmap(NULL, 2 * m->half_bytes, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (m->code == MAP_FAILED)
+		goto fail;
 	pthread_mutexattr_init(&attr);
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
 	pthread_mutex_init(&m->lock, &attr);
 	pthread_mutexattr_destroy(&attr);
 	return m;
 fail:
-	if (m && m->code[0])
-		munmap(m->code[0], m->half_bytes);
 	if (m) {
 		x86_native_destroy(m->native);
 		x86_emitters_destroy(m->emitters);
@@ -640,8 +637,7 @@ void x86_machine_destroy(struct x86_machine *m)
 	if (!m)
 		return;
 	slots_free(m->slots, m->n_slots);
-	munmap(m->code[0], m->half_bytes);
-	munmap(m->code[1], m->half_bytes);
+	munmap(m->code, 2 * m->half_bytes);
 	x86_compiled_destroy(m);
 	x86_native_destroy(m->native);
 	x86_emitters_destroy(m->emitters);

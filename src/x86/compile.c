@@ -179,27 +179,32 @@ struct x86_host_mem x86_op_field(const struct x86_compiler *k, unsigned op, size
 				  (int32_t)offset);
 }
 
-static void exit_from(struct x86_compiler *k, unsigned cc, unsigned op, enum x86_exit_kind kind)
+struct x86_exit_from *x86_exit_if(
+	struct x86_compiler *k, unsigned cc, unsigned op, enum x86_exit_kind kind)
 {
+	struct x86_exit_from *e = &k->exits[k->n_exits];
+
 	if (k->n_exits == X86_EXITS_MAX) {
 		k->failed = true;
-		return;
+		return NULL;
 	}
-	k->exits[k->n_exits++] = (struct x86_exit_from){.at = x86_host_jump(&k->h, cc),
+	k->n_exits++;
+	*e = (struct x86_exit_from){.at = x86_host_jump(&k->h, cc),
 		.place = k->place,
 		.op = (uint16_t)op,
 		.origin = (uint16_t)k->origin,
 		.kind = kind};
+	return e;
 }
 
 void x86_give_up(struct x86_compiler *k, unsigned cc)
 {
-	exit_from(k, cc, k->op, X86_GIVE_UP);
+	x86_exit_if(k, cc, k->op, X86_GIVE_UP);
 }
 
 void x86_take(struct x86_compiler *k, unsigned cc, unsigned op)
 {
-	exit_from(k, cc, op, X86_TAKE);
+	x86_exit_if(k, cc, op, X86_TAKE);
 }
 
 /* RSI to the operation, and into it. Native code may stand in the place of the first one of a run.
@@ -219,18 +224,24 @@ static void go_to_op(struct x86_compiler *k, unsigned op)
 static void put_exits(struct x86_compiler *k)
 {
 	for (; k->first_exit < k->n_exits && !k->failed; k->first_exit++) {
-		struct x86_exit_from *e = &k->exits[k->first_exit];
+		const struct x86_exit_from *e = &k->exits[k->first_exit];
 
 		x86_host_here(&k->h, e->at);
 		k->place = e->place;
 		k->op = e->op;
 		k->origin = e->origin;
 		k->pinned = 0;
-		if (e->kind == X86_TAKE) {
+		switch (e->kind) {
+		case X86_TAKE:
 			x86_compile_taken(k);
-		} else {
+			break;
+		case X86_TRY_OTHER:
+			x86_compile_other(k, e);
+			break;
+		case X86_GIVE_UP:
 			x86_settle(k);
 			go_to_op(k, k->op);
+			break;
 		}
 	}
 }

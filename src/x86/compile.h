@@ -44,6 +44,7 @@ struct x86_place {
 enum x86_exit_kind {
 	X86_GIVE_UP, /* to the operation */
 	X86_TAKE,    /* the branch that the operation is */
+	X86_TRY_OTHER, /* entry of the jump cache */
 };
 
 /* A jump out of the code's line, to what is appended at its end. */
@@ -52,6 +53,9 @@ struct x86_exit_from {
 	struct x86_place place;
 	uint16_t op, origin;
 	enum x86_exit_kind kind;
+	/* X86_TRY_OTHER: the register with the address, and where to come back */
+	uint8_t lin;
+	size_t back;
 };
 
 #define X86_EXITS_MAX 512u
@@ -105,6 +109,9 @@ void x86_carry_load(struct x86_compiler *k);
 /* The vcpu has all of the guest's registers from here on, and the flags. Uses RAX. */
 void x86_settle(struct x86_compiler *k);
 
+/* Leave because of operation @op if @cc holds. Returns NULL when there is no room. */
+struct x86_exit_from *x86_exit_if(
+	struct x86_compiler *k, unsigned cc, unsigned op, enum x86_exit_kind kind);
 /* Give up before the current operation if @cc holds. Flags must have been spilled. */
 void x86_give_up(struct x86_compiler *k, unsigned cc);
 /* When the guest's condition @cc holds, take the branch that operation @op is. */
@@ -139,6 +146,8 @@ bool x86_compile_vector(struct x86_compiler *k, const struct x86_op *o, const st
 /* Sets *@end when no operation follows. */
 bool x86_compile_branch(
 	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r, bool *end);
+/* What X86_TRY_OTHER does. */
+void x86_compile_other(struct x86_compiler *k, const struct x86_exit_from *e);
 /* What is done when the branch that the current operation is, is taken. */
 void x86_compile_taken(struct x86_compiler *k);
 

@@ -31,37 +31,52 @@ static unsigned linked_block(struct x86_compiler *k)
 	return block;
 }
 
+/* An entry's field; RAX points to the entry. */
+#define JC_FIELD(field) X86_AT(HOST_RAX, offsetof(struct x86_jc_entry, field))
+
 /* A register with the block that the jump cache has for the linear address in register @lin. */
 static unsigned cached_block(struct x86_compiler *k, unsigned lin)
 {
 	struct x86_host *h = &k->h;
 	unsigned block = x86_temporary(k);
+	struct x86_exit_from *other;
 
-	_Static_assert(sizeof(struct x86_jc_entry) == 24, "3 times 8");
-	/* x86_jc_index() */
+	/* x86_jc_offset() */
+	x86_host_rr(h, HOST_IMUL_IMM, 4, HOST_RCX, lin);
+	x86_host_imm32(h, (int32_t)X86_JC_SCATTER);
 	x86_host_rr(h, HOST_MOV_STORE, 4, lin, HOST_RAX);
-	x86_host_rr(h, HOST_GROUP2_IMM, 4, HOST_SHR, HOST_RAX);
-	x86_host_byte(h, 6);
-	x86_host_rr(h, HOST_MOV_STORE, 4, HOST_RAX, HOST_RCX);
-	x86_host_rr(h, HOST_GROUP1_STORE(HOST_XOR), 4, lin, HOST_RCX);
-	x86_host_alu_imm(h, HOST_AND, 4, HOST_RAX, X86_JC_ENTRIES - 64);
-	x86_host_alu_imm(h, HOST_AND, 4, HOST_RCX, 63);
+	x86_host_rr(h, HOST_GROUP2_IMM, 4, HOST_SHR, HOST_RCX);
+	x86_host_byte(h, 20);
+	x86_host_alu_imm(h, HOST_AND, 4, HOST_RAX, X86_JC_SETS);
+	x86_host_alu_imm(h, HOST_AND, 4, HOST_RCX, (X86_JC_OF_PAGE - 1) * 16);
 	x86_host_rr(h, HOST_GROUP1_STORE(HOST_OR), 4, HOST_RCX, HOST_RAX);
-	/* the entry */
-	x86_host_rm(h, HOST_LEA, 4, HOST_RAX, (struct x86_host_mem){HOST_RAX, HOST_RAX, 1, 0});
-	x86_host_rm(h, HOST_MOV_LOAD, 8, HOST_RCX, X86_VCPU(jc));
-	x86_host_rm(h, HOST_LEA, 8, HOST_RAX, (struct x86_host_mem){HOST_RCX, HOST_RAX, 3, 0});
-	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_CMP), 8, lin,
-		X86_AT(HOST_RAX, offsetof(struct x86_jc_entry, lin)));
-	x86_give_up(k, HOST_CC_NZ);
-	x86_host_rm(h, HOST_MOV_LOAD, 8, HOST_RCX,
-		X86_AT(HOST_RAX, offsetof(struct x86_jc_entry, tag)));
-	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_CMP), 8, HOST_RCX, X86_VCPU(jc_tag));
+	/* x86_jc_at() */
+	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_ADD), 8, HOST_RAX, X86_VCPU(jc));
+	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_CMP), 8, lin, JC_FIELD(lin));
+	other = x86_exit_if(k, HOST_CC_NZ, k->op, X86_TRY_OTHER);
+	if (other) {
+		other->lin = (uint8_t)lin;
+		other->back = h->n;
+	}
+	x86_host_rm(h, HOST_MOV_LOAD, 4, HOST_RCX, JC_FIELD(tag));
+	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_CMP), 4, HOST_RCX, X86_VCPU(jc_tag));
 	x86_give_up(k, HOST_CC_NZ);
 	check_attention(k);
-	x86_host_rm(
-		h, HOST_MOV_LOAD, 8, block, X86_AT(HOST_RAX, offsetof(struct x86_jc_entry, block)));
+	/* x86_jc_block() */
+	x86_host_rm(h, HOST_MOV_LOAD, 4, block, JC_FIELD(block));
+	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_ADD), 8, block, X86_VCPU(code));
 	return block;
+}
+
+void x86_compile_other(struct x86_compiler *k, const struct x86_exit_from *e)
+{
+	struct x86_host *h = &k->h;
+
+	/* x86_jc_other() */
+	x86_host_alu_imm(h, HOST_XOR, 8, HOST_RAX, X86_JC_OTHER);
+	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_CMP), 8, e->lin, JC_FIELD(lin));
+	x86_give_up(k, HOST_CC_NZ);
+	x86_host_jump_back(h, e->back);
 }
 
 static void go_linked(struct x86_compiler *k, unsigned block)

@@ -122,23 +122,36 @@ struct x86_tlb {
 
 /* ---- Jump cache: linear address to block --------------------------------------------------- */
 
-#define X86_JC_ENTRIES 16384u
+#define X86_JC_ENTRIES 32768u
+#define X86_JC_OF_PAGE 256u
+#define X86_JC_OTHER   0x800u
 
 struct x86_jc_entry {
 	uint64_t lin;
-	uint64_t tag; /* vcpu.jc_tag */
-	struct x86_block *block;
+	uint32_t tag;	/* vcpu.jc_tag */
+	uint32_t block; /* offset in vcpu.code */
 };
+_Static_assert(sizeof(struct x86_jc_entry) == 16, "x86_jc_offset(), compile_branch.c");
 
-/* Sets of 64: a page's entries lie in one set, so that INVLPG clears 64 entries. */
-static inline unsigned x86_jc_set(uint64_t lin)
+/*
+ * Offset in bytes of the entry for @lin. Either that or the one X86_JC_OTHER from it has the block. A
+ * page's entries lie together, so that INVLPG has few to clear, and are scattered there: calls and
+ * their returns come in clusters.
+ */
+#define X86_JC_SETS    ((X86_JC_ENTRIES - X86_JC_OF_PAGE) * 16)
+#define X86_JC_SCATTER 0x9e3779b1u
+
+static inline unsigned x86_jc_offset(uint64_t lin)
 {
-	return (unsigned)(lin >> 6) & (X86_JC_ENTRIES - 64);
+	unsigned in_page = (X86_JC_OF_PAGE - 1) * 16;
+
+	return ((unsigned)lin & X86_JC_SETS) |
+	       (((unsigned)lin * X86_JC_SCATTER) >> 20 & in_page);
 }
 
-static inline unsigned x86_jc_index(uint64_t lin)
+static inline struct x86_jc_entry *x86_jc_other(struct x86_jc_entry *e)
 {
-	return x86_jc_set(lin) | (unsigned)((lin ^ (lin >> 6)) & 63);
+	return (struct x86_jc_entry *)((uintptr_t)e ^ X86_JC_OTHER);
 }
 
 /* ---- The processor -------------------------------------------------------------------------- */
@@ -178,7 +191,7 @@ struct x86_vcpu {
 	uint64_t instructions;
 	const struct x86_op *link_from; /* the LINK operation to patch when the target is found */
 	const struct x86_op *next_op;	/* where tail calls are not to be had: the chained block */
-	uint64_t jc_tag;
+	uint32_t jc_tag;
 	uint8_t rmw_pending;  /* x86_rmw_end() has work */
 	uint8_t simd_trap;    /* SSE instructions must look at CR0/CR4 first */
 	uint8_t x87_trap;     /* x87/MMX likewise */
@@ -195,6 +208,7 @@ struct x86_vcpu {
 	enum x86_tlb_kind tlb_kind;
 	struct x86_tlb tlbs[X86_TLB_KINDS];
 	struct x86_jc_entry *jc;
+	uint8_t *code; /* the machine's */
 	uint64_t large_2m[64], large_1g[64]; /* Bloom filters of large pages entered: see INVLPG */
 	uint64_t gen_next;
 	uint16_t *pcid_gen; /* [4096]: generation last used for a PCID, 0: none */
@@ -281,6 +295,37 @@ static inline void x86_attend(struct x86_vcpu *c, uint32_t bits)
 	atomic_fetch_or(&c->attention, bits);
 }
 
+static inline struct x86_jc_entry *x86_jc_first(const struct x86_vcpu *c, uint64_t lin)
+{
+	return (struct x86_jc_entry *)((char *)c->jc + x86_jc_offset(lin));
+}
+
+/* Those of the page that has @lin, X86_JC_OF_PAGE. */
+static inline struct x86_jc_entry *x86_jc_page(const struct x86_vcpu *c, uint64_t lin)
+{
+	return (struct x86_jc_entry *)((char *)c->jc + (lin & X86_JC_SETS));
+}
+
+/* The entry that may be for @lin: look at its .lin, and at its .tag. */
+static inline struct x86_jc_entry *x86_jc_at(const struct x86_vcpu *c, uint64_t lin)
+{
+	struct x86_jc_entry *e = x86_jc_first(c, lin);
+
+	return likely(e->lin == lin) ? e : x86_jc_other(e);
+}
+
+static inline bool x86_jc_is(
+	const struct x86_vcpu *c, const struct x86_jc_entry *e, uint64_t lin)
+{
+	return e->lin == lin && e->tag == c->jc_tag;
+}
+
+static inline struct x86_block *x86_jc_block(
+	const struct x86_vcpu *c, const struct x86_jc_entry *e)
+{
+	return (struct x86_block *)(c->code + e->block);
+}
+
 /* ---- Going on ------------------------------------------------------------------------------- */
 
 /* What sanitizers put behind a call keeps it from being a jump. gcc tells of them so, clang so. */
@@ -342,13 +387,13 @@ static inline void x86_enter_block(struct x86_vcpu *c, struct x86_block *b)
 static inline __attribute__((always_inline)) void x86_chain(
 	struct x86_vcpu *c, const struct x86_op *o, uint64_t lin)
 {
-	struct x86_jc_entry *e = &c->jc[x86_jc_index(lin)];
+	struct x86_jc_entry *e = x86_jc_at(c, lin);
 
 	c->instructions += o->n;
-	if (likely(e->lin == lin && e->tag == c->jc_tag &&
+	if (likely(x86_jc_is(c, e, lin) &&
 		    !atomic_load_explicit(&c->attention, memory_order_relaxed))) {
 		*x86_page(c) = lin & X86_PAGE_MASK;
-		return x86_enter_block(c, e->block);
+		return x86_enter_block(c, x86_jc_block(c, e));
 	}
 	c->lin = lin;
 }
@@ -434,7 +479,7 @@ struct x86_machine {
 	pthread_mutex_t lock; /* the code cache, the memory map; its holder may stop the others */
 	struct x86_slot *slots; /* sorted by gpa */
 	unsigned n_slots;
-	uint8_t *code[2]; /* halves of the arena */
+	uint8_t *code; /* the arena, two halves */
 	size_t half_bytes, used;
 	unsigned half;
 	_Atomic uint64_t epoch; /* of the code cache: how often it was emptied */

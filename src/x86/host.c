@@ -135,6 +135,12 @@ size_t x86_host_jump(struct x86_host *h, unsigned cc)
 	return h->n;
 }
 
+void x86_host_jump_back(struct x86_host *h, size_t at)
+{
+	x86_host_byte(h, 0xe9);
+	x86_host_imm32(h, (int32_t)(at - (h->n + 4)));
+}
+
 void x86_host_here(struct x86_host *h, size_t at)
 {
 	int32_t distance = (int32_t)(h->n - at);

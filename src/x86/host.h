@@ -126,6 +126,8 @@ void x86_host_plain(struct x86_host *h, uint32_t opcode, unsigned size);
 void x86_host_alu_imm(struct x86_host *h, unsigned op, unsigned size, unsigned reg, int32_t v);
 /* jcc rel32 to be filled in by x86_host_here(); returns where. @cc 16: jmp. */
 size_t x86_host_jump(struct x86_host *h, unsigned cc);
+/* jmp to what was appended at @at. */
+void x86_host_jump_back(struct x86_host *h, size_t at);
 /* The jump at @at goes to what is appended next. */
 void x86_host_here(struct x86_host *h, size_t at);
 #define HOST_ALWAYS 16u

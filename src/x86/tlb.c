@@ -21,7 +21,7 @@ void x86_tlb_select(struct x86_vcpu *c)
 
 	c->tlb = c->tlbs[c->tlb_kind].entry;
 	c->tlb_gen = c->tlbs[c->tlb_kind].gen;
-	c->jc_tag = c->tlbs[exec].gen << 8 | c->mode;
+	c->jc_tag = (uint32_t)c->tlbs[exec].gen << 8 | c->mode;
 }
 
 static uint64_t new_generation(struct x86_vcpu *c)
@@ -122,9 +122,9 @@ static void drop_page(struct x86_vcpu *c, uint64_t page)
 			(e->tag_x & X86_PAGE_MASK) == page)
 			e->tag_r = e->tag_w = e->tag_x = 0;
 	}
-	struct x86_jc_entry *jc = &c->jc[x86_jc_set(page)];
+	struct x86_jc_entry *jc = x86_jc_page(c, page);
 
-	for (unsigned i = 0; i < 64; i++)
+	for (unsigned i = 0; i < X86_JC_OF_PAGE; i++)
 		if ((jc[i].lin & X86_PAGE_MASK) == page)
 			jc[i].tag = 0;
 }

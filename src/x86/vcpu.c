@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* What longjmp brings. */
 #define UNWIND_EXCEPTION 1
@@ -339,9 +340,28 @@ static void execute_single(struct x86_vcpu *c)
 }
 
 /* Outside 64-bit mode the block's address is to be checked against CS's limit. */
-static bool jump_cache_has(const struct x86_vcpu *c, const struct x86_jc_entry *e)
+static struct x86_block *jump_cache_find(const struct x86_vcpu *c)
 {
-	return e->lin == c->lin && e->tag == c->jc_tag && (c->mode & X86_MODE_64);
+	const struct x86_jc_entry *e = x86_jc_at(c, c->lin);
+
+	return x86_jc_is(c, e, c->lin) && (c->mode & X86_MODE_64) ? x86_jc_block(c, e) : NULL;
+}
+
+/* An address has one entry at most. What is at its first place moves to the other. */
+static void jump_cache_add(struct x86_vcpu *c, const struct x86_block *b)
+{
+	struct x86_jc_entry *e = x86_jc_at(c, c->lin);
+
+	if (e->lin != c->lin) {
+		struct x86_jc_entry *first = x86_jc_first(c, c->lin);
+
+		if (first->tag)
+			*e = *first;
+		e = first;
+	}
+	*e = (struct x86_jc_entry){.lin = c->lin,
+		.tag = c->jc_tag,
+		.block = (uint32_t)((const uint8_t *)b - c->code)};
 }
 
 /* Finds the block to go on in and remembers it for the next time. */
@@ -349,16 +369,14 @@ static void execute_next(struct x86_vcpu *c)
 {
 	const struct x86_op *from = c->link_from;
 	uint64_t epoch = c->jc_epoch;
-	struct x86_jc_entry *e = &c->jc[x86_jc_index(c->lin)];
 	struct x86_block *b;
 
 	c->link_from = NULL;
 	rip_from_lin(c);
-	if (jump_cache_has(c, e)) {
-		b = e->block;
-	} else {
+	b = jump_cache_find(c);
+	if (!b) {
 		b = x86_block_find(c, c->lin, c->mode);
-		*e = (struct x86_jc_entry){.lin = c->lin, .tag = c->jc_tag, .block = b};
+		jump_cache_add(c, b);
 	}
 	if (from && c->jc_epoch == epoch)
 		__atomic_store_n((uint64_t *)&from->imm, (uint64_t)b, __ATOMIC_RELEASE);
@@ -518,6 +536,17 @@ void x86_vcpu_emulate(
 
 /* ---- Life ----------------------------------------------------------------------------------- */
 
+#define JUMP_CACHE_BYTES (X86_JC_ENTRIES * sizeof(struct x86_jc_entry))
+
+/* A page's entries must be aligned (x86_jc_other), and memory that is not used costs nothing. */
+static struct x86_jc_entry *jump_cache_map(void)
+{
+	void *jc = mmap(NULL, JUMP_CACHE_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return jc == MAP_FAILED ? NULL : jc;
+}
+
 static bool allocate(struct x86_vcpu *c)
 {
 	for (unsigned kind = 0; kind < X86_TLB_KINDS; kind++) {
@@ -527,7 +556,7 @@ static bool allocate(struct x86_vcpu *c)
 		if (!c->tlbs[kind].entry || !c->tlbs[kind].gpa)
 			return false;
 	}
-	c->jc = calloc(X86_JC_ENTRIES, sizeof(*c->jc));
+	c->jc = jump_cache_map();
 	c->pcid_gen = calloc(4096, sizeof(*c->pcid_gen));
 	c->emulate_block =
 		calloc(1, sizeof(struct x86_block) + X86_BLOCK_OPS * sizeof(struct x86_op));
@@ -546,6 +575,7 @@ struct x86_vcpu *x86_vcpu_create(
 		return NULL;
 	memset(c, 0, sizeof(*c));
 	c->machine = m;
+	c->code = m->code;
 	c->index = index;
 	c->ops = ops;
 	c->ctx = ctx;
@@ -577,7 +607,8 @@ void x86_vcpu_destroy(struct x86_vcpu *c)
 		free(c->tlbs[kind].entry);
 		free(c->tlbs[kind].gpa);
 	}
-	free(c->jc);
+	if (c->jc)
+		munmap(c->jc, JUMP_CACHE_BYTES);
 	free(c->pcid_gen);
 	free(c->emulate_block);
 	pthread_mutex_destroy(&c->flush_lock);

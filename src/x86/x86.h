@@ -279,7 +279,7 @@ struct x86_ops {
 /*
  * x86_machine_create - a machine without memory or processors.
  * @vcpus: the most processors it will have, 1 to 64.
- * @code_bytes: the bound of the decoded-code cache, in bytes.
+ * @code_bytes: the bound of the decoded-code cache, in bytes; less than 4 GiB.
  * Returns NULL when memory is short.
  */
 struct x86_machine *x86_machine_create(unsigned vcpus, size_t code_bytes);
