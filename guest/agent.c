@@ -15,10 +15,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <syslog.h>
 #include <unistd.h>
 #include <fcntl.h>
 
+#include "log.h"
 #include "login.h"
 
 #define CONFIG	  "/etc/partita/agent.conf"
@@ -96,7 +96,7 @@ static void start_child(struct agent *a, struct connection *c)
 	if (pid == 0)
 		serve(a, c);
 	if (pid < 0) {
-		syslog(LOG_ERR, "cannot serve %s: %m", c->peer);
+		agent_log(LOG_ERR, "cannot serve %s: %m", c->peer);
 		return;
 	}
 	a->children[a->n_children++] = (struct child){.pid = pid};
@@ -117,11 +117,11 @@ static void accept_one(struct agent *a)
 	if (c.wire < 0)
 		return;
 	if (!identify(c.wire, c.peer, sizeof(c.peer)))
-		syslog(LOG_NOTICE, "%s is not the host: not served", c.peer);
+		agent_log(LOG_NOTICE, "%s is not the host: not served", c.peer);
 	else if (!full)
 		start_child(a, &c);
 	else if (!a->full)
-		syslog(LOG_WARNING, "%u sessions and logins: more are turned away", a->n_children);
+		agent_log(LOG_WARNING, "%u sessions and logins: more are turned away", a->n_children);
 	a->full = full;
 	close(c.wire);
 }
@@ -200,7 +200,7 @@ static int passed_socket(void)
 	if (!pid || !fds || atol(pid) != getpid() || atoi(fds) < 1)
 		return -1;
 	if (getsockopt(PASSED_FD, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) || !listens) {
-		syslog(LOG_ERR, "LISTEN_FDS: descriptor %d does not listen", PASSED_FD);
+		agent_log(LOG_ERR, "LISTEN_FDS: descriptor %d does not listen", PASSED_FD);
 		return -1;
 	}
 	fcntl(PASSED_FD, F_SETFD, FD_CLOEXEC);
@@ -214,10 +214,10 @@ static int open_socket(void)
 	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
-		syslog(LOG_ERR, "no AF_VSOCK: %m; is the module hv_sock loaded?");
+		agent_log(LOG_ERR, "no AF_VSOCK: %m; is the module hv_sock loaded?");
 	else if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) ||
 		 listen(fd, BACKLOG))
-		syslog(LOG_ERR, "vsock port %u: %m", SESSION_PORT);
+		agent_log(LOG_ERR, "vsock port %u: %m", SESSION_PORT);
 	else
 		return fd;
 	if (fd >= 0)
@@ -240,7 +240,7 @@ static bool identify_self(const char *path, char fingerprint[SESSION_FINGERPRINT
 	strcpy(fingerprint, key.fingerprint);
 	session_key_close(&key);
 	if (err)
-		syslog(LOG_ERR, "%s: %s", path,
+		agent_log(LOG_ERR, "%s: %s", path,
 			err == -EPERM	 ? "others may read it; chmod 600 it, or delete it"
 			: err == -EINVAL ? "has no Ed25519 key; delete it to have a new one"
 					 : strerror(-err));
@@ -313,7 +313,7 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	openlog("partita-agent", LOG_PID | (to_stderr ? LOG_PERROR : 0), LOG_AUTHPRIV);
+	log_open(to_stderr);
 	if (!identify_self(a.key, fingerprint))
 		return EXIT_FAILURE;
 	if (show)
@@ -322,6 +322,6 @@ int main(int argc, char **argv)
 		settings_free(&a.settings);
 		return EXIT_FAILURE;
 	}
-	syslog(LOG_INFO, "serving direct sessions; its key is %s", fingerprint);
+	agent_log(LOG_INFO, "serving direct sessions; its key is %s", fingerprint);
 	return serve_all(&a);
 }

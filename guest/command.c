@@ -2,6 +2,7 @@
  * command.c - see command.h.
  */
 #include "command.h"
+#include "log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +15,6 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -314,7 +314,7 @@ int command_run(const struct command *c)
 	if (!err)
 		err = start_command(&r);
 	if (err) {
-		syslog(LOG_ERR, "no session for %s: %s", c->account->name, strerror(-err));
+		agent_log(LOG_ERR, "no session for %s: %s", c->account->name, strerror(-err));
 		session_send_text(c->packets, SESSION_REFUSED, SESSION_REFUSED_FAILURE,
 			"the guest cannot start it: its log says more");
 		return 1;

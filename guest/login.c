@@ -13,12 +13,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/loop.h"
 #include "command.h"
+#include "log.h"
 #include "pam.h"
 #include "session/relay.h"
 
@@ -47,7 +47,7 @@ int login_receive(int packets, struct session_message *m, uint64_t deadline)
 
 	while (got == -EAGAIN) {
 		if (now >= deadline || poll(&p, 1, (int)((deadline - now) / 1000000) + 1) == 0) {
-			syslog(LOG_NOTICE, "the login took too long");
+			agent_log(LOG_NOTICE, "the login took too long");
 			return -ETIMEDOUT;
 		}
 		got = session_receive(
@@ -56,11 +56,11 @@ int login_receive(int packets, struct session_message *m, uint64_t deadline)
 	}
 	if (got > 0 && m->header.type == SESSION_LOST) {
 		session_clean((char *)m->payload);
-		syslog(LOG_NOTICE, "the connection was lost: %s", m->payload);
+		agent_log(LOG_NOTICE, "the connection was lost: %s", m->payload);
 		return -EPIPE;
 	}
 	if (got <= 0)
-		syslog(LOG_INFO, "the host closed the connection");
+		agent_log(LOG_INFO, "the host closed the connection");
 	return got;
 }
 
@@ -88,11 +88,11 @@ static bool negotiate(struct login *l)
 		return false;
 	memcpy(&hello, l->m.payload, sizeof(hello));
 	if (l->m.header.type != SESSION_HELLO || hello.magic != SESSION_MAGIC) {
-		syslog(LOG_NOTICE, "the host does not speak the protocol of direct sessions");
+		agent_log(LOG_NOTICE, "the host does not speak the protocol of direct sessions");
 		return false;
 	}
 	if (hello.lowest > SESSION_VERSION || hello.highest < SESSION_VERSION) {
-		syslog(LOG_NOTICE, "the host speaks versions %u to %u, not %u", hello.lowest,
+		agent_log(LOG_NOTICE, "the host speaks versions %u to %u, not %u", hello.lowest,
 			hello.highest, SESSION_VERSION);
 		refuse(l, SESSION_REFUSED_VERSION, "the agent speaks version 1 only");
 		return false;
@@ -114,7 +114,7 @@ static bool show_key(struct login *l)
 	session_key_close(&key);
 	if (ok)
 		return session_send(l->packets, SESSION_PROOF, 0, &proof, sizeof(proof), 0) == 0;
-	syslog(LOG_ERR, "%s: %s", l->c->key, err ? strerror(-err) : "cannot sign with it");
+	agent_log(LOG_ERR, "%s: %s", l->c->key, err ? strerror(-err) : "cannot sign with it");
 	refuse(l, SESSION_REFUSED_FAILURE,
 		"the agent cannot use its key: the guest's log says more");
 	return false;
@@ -144,7 +144,7 @@ static bool check_host(struct login *l)
 		strcpy(fingerprint, "(it proved none)");
 	else if (host_is_known(l->c->settings, fingerprint))
 		return true;
-	syslog(LOG_NOTICE, "%s is not served: its key %s is not the expected one", l->c->peer,
+	agent_log(LOG_NOTICE, "%s is not served: its key %s is not the expected one", l->c->peer,
 		fingerprint);
 	snprintf(text, sizeof(text), "it does not know this host's key %s", fingerprint);
 	refuse(l, SESSION_REFUSED_HOST, text);
@@ -179,22 +179,22 @@ static int try_login(struct login *l, bool last)
 	session_clean(user);
 	switch (o) {
 	case LOGIN_ACCEPTED:
-		syslog(LOG_INFO, "accepted %s from %s", user, l->c->peer);
+		agent_log(LOG_INFO, "accepted %s from %s", user, l->c->peer);
 		return session_send(l->packets, SESSION_ACCEPTED, 0, NULL, 0, 0) ? -1 : 1;
 	case LOGIN_WRONG:
-		syslog(LOG_NOTICE, "failed login as %s from %s: %s", user, l->c->peer, reason);
+		agent_log(LOG_NOTICE, "failed login as %s from %s: %s", user, l->c->peer, reason);
 		delay_failure(l->pam.answered);
 		refuse(l, last ? SESSION_REFUSED_TRIES : SESSION_REFUSED_LOGIN,
 			"wrong user or password");
 		return last ? -1 : 0;
 	case LOGIN_BARRED:
-		syslog(LOG_NOTICE, "refused %s from %s: %s", user, l->c->peer, reason);
+		agent_log(LOG_NOTICE, "refused %s from %s: %s", user, l->c->peer, reason);
 		delay_failure(l->pam.answered);
 		snprintf(text, sizeof(text), "his account may not be used: %s", reason);
 		refuse(l, SESSION_REFUSED_ACCOUNT, text);
 		return -1;
 	case LOGIN_FAILED:
-		syslog(LOG_ERR, "PAM cannot be used: %s", reason);
+		agent_log(LOG_ERR, "PAM cannot be used: %s", reason);
 		refuse(l, SESSION_REFUSED_FAILURE,
 			"the guest's PAM cannot be used: its log says more");
 		return -1;
@@ -243,7 +243,7 @@ static bool open_session(struct login *l)
 	if (!err)
 		err = login_pam_open(&l->pam, &l->account, l->tty[0] ? l->tty : NULL, &reason);
 	if (err) {
-		syslog(LOG_ERR, "no session for %s: %s (%s)", l->account.name, reason,
+		agent_log(LOG_ERR, "no session for %s: %s (%s)", l->account.name, reason,
 			strerror(-err));
 		refuse(l, SESSION_REFUSED_FAILURE, reason);
 	}
@@ -273,7 +273,7 @@ static void run_session(struct login *l)
 	if (l->master >= 0)
 		close(l->master);
 	if (pid < 0) {
-		syslog(LOG_ERR, "cannot start a session: %m");
+		agent_log(LOG_ERR, "cannot start a session: %m");
 		return;
 	}
 	if (l->tty[0])
@@ -282,7 +282,7 @@ static void run_session(struct login *l)
 		;
 	if (l->tty[0])
 		account_record(l->account.name, l->tty, pid, false);
-	syslog(LOG_INFO, "the session of %s has ended", l->account.name);
+	agent_log(LOG_INFO, "the session of %s has ended", l->account.name);
 }
 
 void login_serve(struct connection *c)
@@ -293,14 +293,14 @@ void login_serve(struct connection *c)
 	int err = relay_start(true, c->wire, &l.packets, &relay);
 
 	if (err) {
-		syslog(LOG_ERR, "cannot serve %s: %s", c->peer, strerror(-err));
+		agent_log(LOG_ERR, "cannot serve %s: %s", c->peer, strerror(-err));
 		return;
 	}
 	l.deadline = loop_now() + LOGIN_TIME;
 	if (await_connection(&l) && negotiate(&l) && show_key(&l) && check_host(&l) && log_in(&l)) {
 		/* The listener counts those who are not: there are more of us than it asks for. */
 		if (write(c->accepted, &self, sizeof(self)) != sizeof(self) || close(c->accepted))
-			syslog(LOG_WARNING, "the listener is gone");
+			agent_log(LOG_WARNING, "the listener is gone");
 		if (open_session(&l))
 			run_session(&l);
 		login_pam_close(&l.pam);

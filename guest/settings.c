@@ -3,11 +3,12 @@
  */
 #include "settings.h"
 
+#include "log.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <syslog.h>
 
 #define SESSIONS      64
 #define SESSIONS_MOST 4096
@@ -40,13 +41,13 @@ static int add_keys_of_file(struct settings *s, const char *path)
 	int err = 0;
 
 	if (!file) {
-		syslog(LOG_ERR, "%s: %m", path);
+		agent_log(LOG_ERR, "%s: %m", path);
 		return -errno;
 	}
 	while (!err && getline(&line, &room, file) >= 0) {
 		word = first_word(line, &rest);
 		if (word && !session_fingerprint_parse(word, fingerprint)) {
-			syslog(LOG_ERR, "%s: '%.80s' is no fingerprint (sha256:...)", path, word);
+			agent_log(LOG_ERR, "%s: '%.80s' is no fingerprint (sha256:...)", path, word);
 			err = -EINVAL;
 		} else if (word) {
 			err = add_key(s, fingerprint);
@@ -55,7 +56,7 @@ static int add_keys_of_file(struct settings *s, const char *path)
 	free(line);
 	fclose(file);
 	if (!err && s->n_host_keys == before) {
-		syslog(LOG_ERR, "%s: has no fingerprint of a host", path);
+		agent_log(LOG_ERR, "%s: has no fingerprint of a host", path);
 		err = -EINVAL;
 	}
 	return err;
@@ -97,7 +98,7 @@ int settings_read(struct settings *s, const char *path)
 	if (!file && errno == ENOENT)
 		return 0;
 	if (!file) {
-		syslog(LOG_ERR, "%s: %m", path);
+		agent_log(LOG_ERR, "%s: %m", path);
 		return -errno;
 	}
 	while (!err && getline(&line, &room, file) >= 0) {
@@ -109,7 +110,7 @@ int settings_read(struct settings *s, const char *path)
 		value = strtok_r(NULL, BLANKS, &rest);
 		err = strtok_r(NULL, BLANKS, &rest) ? -EINVAL : take_line(s, word, value);
 		if (err)
-			syslog(LOG_ERR, "%s: line %u (%.40s) is not understood", path, number,
+			agent_log(LOG_ERR, "%s: line %u (%.40s) is not understood", path, number,
 				word);
 	}
 	free(line);
