@@ -20,9 +20,48 @@
 #define HV_STATUS_INVALID_CONNECTION_ID 0x12
 #define HV_STATUS_INSUFFICIENT_BUFFERS	0x13
 
+/* ---- The lock ------------------------------------------------------------------------------- */
+
 void bus_wake(struct vmbus *bus)
 {
-	event_signal(bus->wake_event);
+	bus->own.wanted = true;
+}
+
+/* Returns how many events are to be signalled. */
+static unsigned take_wanted(struct vmbus *bus, int events[SERVERS_MAX + 1])
+{
+	unsigned count = 0;
+
+	if (bus->gone)
+		bus_wake(bus);
+	for (unsigned i = 0; i <= bus->n_servers; i++) {
+		struct server *s = i ? &bus->servers[i - 1] : &bus->own;
+
+		if (s->wanted)
+			events[count++] = s->event;
+		s->wanted = false;
+	}
+	return count;
+}
+
+void bus_unlock(struct vmbus *bus)
+{
+	int events[SERVERS_MAX + 1];
+	unsigned count = take_wanted(bus, events);
+
+	pthread_mutex_unlock(&bus->lock);
+	while (count)
+		event_signal(events[--count]);
+}
+
+void bus_wait(struct vmbus *bus)
+{
+	int events[SERVERS_MAX + 1];
+	unsigned count = take_wanted(bus, events);
+
+	while (count)
+		event_signal(events[--count]);
+	pthread_cond_wait(&bus->changed, &bus->lock);
 }
 
 void bus_complain(struct vmbus *bus, const char *what)
@@ -60,15 +99,16 @@ uint16_t vmbus_post_message(
 	pthread_mutex_lock(&bus->lock);
 	if (kind == VMBUS_INITIATE_CONTACT || kind == VMBUS_UNLOAD)
 		forget_messages(bus);
-	if (!bus->inbox_count && bus->outbox_count < OUTBOX_HIGH && connection_is_quick(kind)) {
+	if (!bus->inbox_count && bus->outbox_count < OUTBOX_HIGH && connection_is_quick(bus, &m)) {
 		connection_dispatch(bus, &m);
+		offer_tell_gone(bus);
 	} else if (bus->inbox_count == INBOX_SIZE) {
 		status = HV_STATUS_INSUFFICIENT_BUFFERS; /* the guest waits and tries again */
 	} else {
 		bus->inbox[(bus->inbox_first + bus->inbox_count++) % INBOX_SIZE] = m;
 		bus_wake(bus);
 	}
-	pthread_mutex_unlock(&bus->lock);
+	bus_unlock(bus);
 	return status;
 }
 
@@ -154,7 +194,7 @@ void bus_send(struct vmbus *bus, uint32_t type, void *message, uint32_t size)
 	*bus->outbox_end = m;
 	bus->outbox_end = &m->next;
 	bus->outbox_count++;
-	/* With others before it, the slot is full: whoever is waited for wakes the bus's thread. */
+	/* With others before it, the slot is full: they all leave when it is awaited no more. */
 	if (bus->outbox == m)
 		empty_outbox(bus);
 }
@@ -166,8 +206,14 @@ uint16_t vmbus_sints_wanted(struct vmbus *bus, uint32_t vp)
 
 void vmbus_sints_deliverable(struct vmbus *bus, uint32_t vp, uint16_t sints)
 {
-	if (atomic_fetch_and(&bus->sints_wanted[vp], (uint16_t)~sints) & sints)
+	if (!(atomic_fetch_and(&bus->sints_wanted[vp], (uint16_t)~sints) & sints))
+		return;
+	pthread_mutex_lock(&bus->lock);
+	empty_outbox(bus);
+	/* It may have been held back. */
+	if (bus->inbox_count)
 		bus_wake(bus);
+	bus_unlock(bus);
 }
 
 void vmbus_tl_connect_result(
@@ -179,7 +225,7 @@ void vmbus_tl_connect_result(
 	pthread_mutex_lock(&bus->lock);
 	if (bus->version >= VMBUS_WIN10_RS3)
 		bus_send(bus, VMBUS_TL_CONNECT_RESULT, &result, sizeof(result));
-	pthread_mutex_unlock(&bus->lock);
+	bus_unlock(bus);
 }
 
 /* ---- The thread ----------------------------------------------------------------------------- */
@@ -197,12 +243,13 @@ static void woken(void *ctx, uint32_t events)
 	connection_progress(bus);
 	read_inbox(bus);
 	empty_outbox(bus);
-	/* The guest took faster than was put: no slot is awaited that would wake us for the rest. */
+	/* The guest took faster than was put: no slot is awaited that would wake us for the rest.
+	 */
 	if (bus->inbox_count && bus->outbox_count < OUTBOX_HIGH)
 		bus_wake(bus);
-	pthread_mutex_unlock(&bus->lock);
-	serve_due(&bus->own);
 	offer_tell_gone(bus);
+	bus_unlock(bus);
+	serve_due(&bus->own);
 }
 
 static void *bus_main(void *arg)
@@ -278,10 +325,10 @@ void vmbus_reset(struct vmbus *bus)
 	connection_leave(bus, LEAVE_RESET);
 	bus_wake(bus);
 	while (bus->leave != LEAVE_NOT)
-		pthread_cond_wait(&bus->changed, &bus->lock);
+		bus_wait(bus);
 	for (unsigned i = 0; i < VMBUS_MAX_VP; i++)
 		atomic_store(&bus->sints_wanted[i], 0);
-	pthread_mutex_unlock(&bus->lock);
+	bus_unlock(bus);
 }
 
 void vmbus_destroy(struct vmbus *bus)

@@ -4,10 +4,15 @@
  * bus->lock guards everything but what is marked otherwise. It is never held while a provider's
  * function runs, and nothing on the way of a packet takes it.
  *
- * A control message takes this way: a processor's thread puts it into the inbox; the bus's thread
- * takes it out, acts, puts answers into the outbox, and posts these to the guest's SynIC while its
- * message slot is free. The inbox is short and the call is refused when it is full, so that a guest
- * that posts and never reads costs a bounded amount of memory.
+ * A control message takes this way: a processor's thread acts on it, or when that may take long or
+ * others wait puts it into the inbox, out of which the bus's thread takes it. Answers are posted to
+ * the guest's SynIC while its message slot is free, and wait in the outbox while it is not. The
+ * inbox is short and the call is refused when it is full, so that a guest that posts and never
+ * reads costs a bounded amount of memory.
+ *
+ * Who holds the lock wakes nobody: whom there is something to do for is noted, and told by
+ * bus_unlock(). Woken at once he would often take the waker's processor, and then wait for the
+ * lock.
  */
 #ifndef PARTITA_VMBUS_BUS_H
 #define PARTITA_VMBUS_BUS_H
@@ -44,9 +49,9 @@ struct vmbus_gpadl {
 
 enum service {
 	SERVICE_IDLE,	 /* not open, nothing to free */
-	SERVICE_DUE,	 /* its server will begin to serve it */
+	SERVICE_DUE,	 /* its server will begin to serve it, or does */
 	SERVICE_RUNNING, /* a thread calls the provider */
-	SERVICE_STOPPED, /* close() has returned: the bus's thread will free what it used */
+	SERVICE_ENDING,	 /* that thread closes it, and frees what it used */
 };
 
 /* A thread that serves channels: the bus's own, or one of those that channels share. */
@@ -54,6 +59,7 @@ struct server {
 	struct vmbus *bus;
 	struct loop *loop;
 	int event;	/* makes it look at what is due */
+	bool wanted;	/* bus_unlock() will signal the event */
 	unsigned users; /* channels that it serves, or will */
 	struct vmbus_channel *due, **due_end;
 	/* Not of the bus's own. */
@@ -81,23 +87,24 @@ struct vmbus_channel {
 	bool open;	/* the guest opened it and did not close it */
 	enum service service;
 	struct server *server;	    /* NULL: it is served alone */
-	struct vmbus_channel *next; /* due at its server, stopped, or gone: in one list at most */
+	struct vmbus_channel *next; /* due at its server, ended, or gone: in one list at most */
 	bool due;
 	bool stop;	 /* whoever serves it shall end */
 	bool complained; /* of what this guest does with it, in one line */
 	uint32_t open_id;
+	uint32_t downstream; /* the page of ring_gpadl at which the ring to the guest begins */
 	uint8_t user_data[VMBUS_USER_DATA];
 	struct vmbus_gpadl *ring_gpadl;
 	_Atomic uint32_t target_vp;
 
-	/* While it is served: set up before by the bus's thread, then the serving thread's. */
+	/* While it is served: the serving thread's. */
 	struct ring_in in;
 	struct ring_out out;
 	bool held;   /* receive() left a packet */
 	bool broken; /* the guest did wrong: nothing is read or written any more */
 	void *data;
 	struct memory_view in_view, out_view;
-	int event; /* what the guest signals */
+	int event; /* what the guest signals; others may, with the lock, while SERVICE_RUNNING */
 	WHV_NOTIFICATION_PORT_HANDLE port;
 	struct loop *loop;
 	struct loop_watch *watch;
@@ -124,8 +131,8 @@ struct vmbus {
 	struct loop_watch *wake_watch;
 	struct server own, servers[SERVERS_MAX];
 	unsigned n_servers;
-	struct vmbus_channel *stopped; /* SERVICE_STOPPED, to be freed */
-	struct vmbus_channel *gone;    /* withdrawn, and to be told so */
+	struct vmbus_channel *ended; /* whose threads are to be joined */
+	struct vmbus_channel *gone;  /* withdrawn, and to be told so */
 
 	/* The connection. */
 	uint32_t version; /* 0: none */
@@ -165,9 +172,14 @@ struct vmbus {
 
 /* ---- bus.c ---------------------------------------------------------------------------------- */
 
-/* Let the bus's thread look at what there is to do. Any thread. */
+/* Let the bus's thread look at what there is to do, once the lock is free. The lock is held. */
 void bus_wake(struct vmbus *bus);
-/* Send a message, struct vmbus_header first: to the guest's slot, or when it is full to the outbox. */
+/* Let the lock go, and tell those that there is something to do for. */
+void bus_unlock(struct vmbus *bus);
+/* Wait for bus->changed. The lock is held, but meanwhile. */
+void bus_wait(struct vmbus *bus);
+/* Send a message, struct vmbus_header first: to the guest's slot, or when it is full to the outbox.
+ */
 void bus_send(struct vmbus *bus, uint32_t type, void *message, uint32_t size);
 /* Say once per connection what the guest does wrong. */
 void bus_complain(struct vmbus *bus, const char *what);
@@ -175,8 +187,8 @@ void bus_complain(struct vmbus *bus, const char *what);
 /* ---- connection.c: what the guest posts ------------------------------------------------------ */
 
 void connection_dispatch(struct vmbus *bus, const struct message *message);
-/* Whether a message of the type is acted on where it is posted, unless others wait. */
-bool connection_is_quick(uint32_t type);
+/* Whether a message is acted on where it is posted, unless others wait. */
+bool connection_is_quick(const struct vmbus *bus, const struct message *message);
 /* Close everything, then do @leave. */
 void connection_leave(struct vmbus *bus, enum leave leave);
 /* Go on with leaving if all channels are idle. */
@@ -187,7 +199,7 @@ void outbox_clear(struct vmbus *bus);
 /* ---- offer.c: which channels there are ------------------------------------------------------- */
 
 /* The channel that the guest means, or NULL: it does not know of such a one. */
-struct vmbus_channel *offer_find(struct vmbus *bus, uint32_t relid);
+struct vmbus_channel *offer_find(const struct vmbus *bus, uint32_t relid);
 void offer_send_all(struct vmbus *bus);
 /* The guest has let go of the number. */
 void offer_released(struct vmbus_channel *channel);
@@ -197,7 +209,7 @@ void offer_idle(struct vmbus_channel *channel);
 void offer_drop_subchannels(struct vmbus_channel *primary);
 /* After leaving: the guest knows of nothing, and what it held back is freed. */
 void offer_forget_guest(struct vmbus *bus);
-/* On the bus's thread, the lock not held: call gone() for what is. */
+/* Calls gone() for what is; the lock is held, but meanwhile. */
 void offer_tell_gone(struct vmbus *bus);
 
 /* ---- gpadl.c -------------------------------------------------------------------------------- */
@@ -220,7 +232,7 @@ void gpadl_forget_all(struct vmbus *bus);
 void serve_open(struct vmbus_channel *channel, const struct vmbus_open_channel *request);
 /* Ask for the end of a service, if there is one; it becomes SERVICE_IDLE later. */
 void serve_stop(struct vmbus_channel *channel);
-/* On the bus's thread, the lock held: free what stopped services used. */
+/* On the bus's thread, the lock held: join the threads of channels that were served alone. */
 void serve_reap(struct vmbus *bus);
 /* On a server's thread, the lock not held: begin and end what is due. */
 void serve_due(struct server *s);
@@ -231,6 +243,8 @@ void serve_due(struct server *s);
 void server_init(struct server *s, struct vmbus *bus, struct loop *loop, int event);
 /* The one that serves the fewest, for another user; NULL: none can be made. */
 struct server *server_get(struct vmbus *bus);
+/* Whether that will make no thread. */
+bool servers_are_there(const struct vmbus *bus);
 /* After the last channel: end the threads. */
 void servers_destroy(struct vmbus *bus);
 

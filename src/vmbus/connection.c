@@ -203,7 +203,7 @@ static void tl_connect(struct vmbus *bus, const struct message *m)
 	memcpy(&request, m->payload, sizeof(request));
 	endpoint = request.endpoint;
 	service = request.service;
-	pthread_mutex_unlock(&bus->lock);
+	bus_unlock(bus);
 	if (bus->config.tl_connect)
 		err = bus->config.tl_connect(bus->config.ctx, &endpoint, &service);
 	if (err)
@@ -231,10 +231,28 @@ static const struct {
 	[VMBUS_MODIFY_CHANNEL] = {modify_channel, sizeof(struct vmbus_modify_channel), VMBUS_WIN8},
 };
 
-/* Nothing but the bus's own state: what a processor does itself in less than it takes to wake. */
-bool connection_is_quick(uint32_t type)
+/* Who is opened, closes or connects is only noted, for other threads. */
+bool connection_is_quick(const struct vmbus *bus, const struct message *m)
 {
-	return type == VMBUS_GPADL_HEADER || type == VMBUS_GPADL_BODY;
+	struct vmbus_open_channel request;
+	const struct vmbus_channel *ch;
+
+	switch (((const struct vmbus_header *)m->payload)->type) {
+	case VMBUS_OPEN_CHANNEL:
+		memcpy(&request, m->payload, sizeof(request));
+		ch = offer_find(bus, request.relid);
+		/* Not where a thread would be made: it would inherit what is the processor's. */
+		return ch && ch->offer.service == VMBUS_SERVED_TOGETHER && servers_are_there(bus);
+	case VMBUS_CLOSE_CHANNEL:
+	case VMBUS_GPADL_HEADER:
+	case VMBUS_GPADL_BODY:
+	case VMBUS_GPADL_TEARDOWN:
+	case VMBUS_RELID_RELEASED:
+	case VMBUS_TL_CONNECT_REQUEST:
+		return true;
+	default:
+		return false;
+	}
 }
 
 void connection_dispatch(struct vmbus *bus, const struct message *m)

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct vmbus_channel *offer_find(struct vmbus *bus, uint32_t relid)
+struct vmbus_channel *offer_find(const struct vmbus *bus, uint32_t relid)
 {
 	struct vmbus_channel *ch = relid < VMBUS_MAX_CHANNELS ? bus->channel[relid] : NULL;
 
@@ -119,21 +119,18 @@ static void collect(struct vmbus_channel *ch)
 	}
 	ch->next = bus->gone;
 	bus->gone = ch;
-	bus_wake(bus);
 }
 
 void offer_tell_gone(struct vmbus *bus)
 {
-	struct vmbus_channel *ch, *next;
+	struct vmbus_channel *ch;
 
-	pthread_mutex_lock(&bus->lock);
-	ch = bus->gone;
-	bus->gone = NULL;
-	pthread_mutex_unlock(&bus->lock);
-	for (; ch; ch = next) {
-		next = ch->next;
+	while ((ch = bus->gone) != NULL) {
+		bus->gone = ch->next;
+		pthread_mutex_unlock(&bus->lock);
 		ch->provider->gone(ch->ctx);
 		free(ch);
+		pthread_mutex_lock(&bus->lock);
 	}
 }
 
@@ -201,7 +198,7 @@ int vmbus_offer(struct vmbus *bus, const struct vmbus_offer *offer,
 	err = add(bus, ch);
 	if (!err)
 		*out = ch;
-	pthread_mutex_unlock(&bus->lock);
+	bus_unlock(bus);
 	if (err)
 		free(ch);
 	return err;
@@ -250,7 +247,7 @@ int vmbus_offer_subchannels(struct vmbus_channel *primary, unsigned count)
 		err = add_subchannel(primary, i);
 	if (err && err != -EEXIST)
 		offer_drop_subchannels(primary);
-	pthread_mutex_unlock(&bus->lock);
+	bus_unlock(bus);
 	return err;
 }
 
@@ -287,11 +284,11 @@ void vmbus_revoke(struct vmbus_channel *ch)
 	offer_drop_subchannels(ch);
 	take_away(ch);
 	while (in_service(ch))
-		pthread_cond_wait(&bus->changed, &bus->lock);
+		bus_wait(bus);
 	orphan(ch);
 	ch->awaited = false;
 	collect(ch);
-	pthread_mutex_unlock(&bus->lock);
+	bus_unlock(bus);
 }
 
 void vmbus_withdraw(struct vmbus_channel *ch)
@@ -301,7 +298,7 @@ void vmbus_withdraw(struct vmbus_channel *ch)
 	pthread_mutex_lock(&bus->lock);
 	ch->withdrawn = true;
 	take_away(ch);
-	pthread_mutex_unlock(&bus->lock);
+	bus_unlock(bus);
 }
 
 unsigned vmbus_channel_index(const struct vmbus_channel *ch)

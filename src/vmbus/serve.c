@@ -1,6 +1,7 @@
 /*
- * serve.c - open channels: what one needs is set up by the bus's thread, used by the thread that
- * serves it, and freed by the bus's thread again.
+ * serve.c - open channels: the thread that serves one sets up what it needs, uses it and frees it.
+ * The bus's lock is held while the guest's request is looked at and when the guest is answered, and
+ * not while memory is mapped.
  *
  * The serving thread is told of work by the channel's eventfd, which the hypervisor signals without
  * leaving the processor (a notification port), as do the bus's monitor and a provider that resumes.
@@ -44,7 +45,7 @@ static void broken(struct vmbus_channel *ch, const char *what)
 	pthread_mutex_lock(&ch->bus->lock);
 	complain(ch, what);
 	serve_stop(ch);
-	pthread_mutex_unlock(&ch->bus->lock);
+	bus_unlock(ch->bus);
 }
 
 static void signal_guest(struct vmbus_channel *ch)
@@ -193,7 +194,7 @@ static void make_due(struct vmbus_channel *ch)
 	ch->next = NULL;
 	*s->due_end = ch;
 	s->due_end = &ch->next;
-	event_signal(s->event);
+	s->wanted = true;
 }
 
 static struct vmbus_channel *next_due(struct server *s)
@@ -223,109 +224,7 @@ static void not_due(struct vmbus_channel *ch)
 	ch->due = false;
 }
 
-/* ---- A service from begin to end, on the serving thread ----------------------------------------
- */
-
-static void answer(struct vmbus_channel *ch, uint32_t relid, uint32_t open_id, bool opened)
-{
-	struct vmbus_open_result result = {
-		.relid = relid,
-		.open_id = open_id,
-		.status = opened ? VMBUS_STATUS_SUCCESS : VMBUS_STATUS_UNSUCCESSFUL,
-	};
-
-	if (!opened)
-		ch->open = false;
-	bus_send(ch->bus, VMBUS_OPEN_RESULT, &result, sizeof(result));
-}
-
-/* The serving thread is done with it, and does not touch it any more. The lock is held. */
-static void stopped(struct vmbus_channel *ch)
-{
-	if (ch->due)
-		not_due(ch);
-	ch->service = SERVICE_STOPPED;
-	ch->next = ch->bus->stopped;
-	ch->bus->stopped = ch;
-	bus_wake(ch->bus);
-}
-
-/* False: it was refused and is at its end. */
-static bool begin(struct vmbus_channel *ch)
-{
-	struct vmbus *bus = ch->bus;
-	int err = ch->provider->open(ch->ctx, ch, ch->user_data);
-
-	if (!err) {
-		ch->watch = loop_watch_create(ch->loop, ch->event, EPOLLIN, signalled, ch);
-		if (!ch->watch) {
-			err = -errno;
-			ch->provider->close(ch->ctx, ch);
-		}
-	}
-	/* What the guest put into the ring before it could signal will be seen. */
-	event_signal(ch->event);
-	pthread_mutex_lock(&bus->lock);
-	/* The guest may act on the answer before the lock is free again. */
-	if (!err)
-		notify_opened(ch);
-	answer(ch, ch->relid, ch->open_id, !err);
-	if (err)
-		stopped(ch);
-	pthread_mutex_unlock(&bus->lock);
-	return !err;
-}
-
-static void end(struct vmbus_channel *ch)
-{
-	struct vmbus *bus = ch->bus;
-
-	ch->broken = true;
-	loop_watch_destroy(ch->watch);
-	ch->watch = NULL;
-	ch->provider->close(ch->ctx, ch);
-	pthread_mutex_lock(&bus->lock);
-	stopped(ch);
-	pthread_mutex_unlock(&bus->lock);
-}
-
-static void *serve_alone(void *arg)
-{
-	struct vmbus_channel *ch = arg;
-	char name[16];
-
-	snprintf(name, sizeof(name), "%.8s.%u", ch->offer.name, ch->index);
-	pthread_setname_np(pthread_self(), name);
-	if (!begin(ch))
-		return NULL;
-	loop_run(ch->loop);
-	end(ch);
-	return NULL;
-}
-
-void serve_due(struct server *s)
-{
-	struct vmbus *bus = s->bus;
-	struct vmbus_channel *ch;
-
-	pthread_mutex_lock(&bus->lock);
-	while ((ch = next_due(s)) != NULL) {
-		bool starts = ch->service == SERVICE_DUE, serves;
-
-		ch->service = SERVICE_RUNNING;
-		pthread_mutex_unlock(&bus->lock);
-		serves = starts && begin(ch);
-		if (!starts)
-			end(ch);
-		pthread_mutex_lock(&bus->lock);
-		/* Asked to end before it had begun. */
-		if (serves && ch->stop && !ch->due)
-			make_due(ch);
-	}
-	pthread_mutex_unlock(&bus->lock);
-}
-
-/* ---- Setting up and freeing, on the bus's thread, the lock held --------------------------------
+/* ---- Setting up and freeing, on the serving thread --------------------------------------------
  */
 
 static struct ring ring_of(const struct memory_view *view, unsigned pages)
@@ -337,8 +236,8 @@ static struct ring ring_of(const struct memory_view *view, unsigned pages)
 	};
 }
 
-/* The first part of the GPADL is the ring from the guest, the rest that to the guest. */
-static int map_rings(struct vmbus_channel *ch, uint32_t downstream)
+/* The first part of the GPADL, which is held, is the ring from the guest, the rest that to it. */
+static int map_rings(struct vmbus_channel *ch)
 {
 	struct memory *m = &ch->bus->memory;
 	const uint64_t *pages;
@@ -348,10 +247,10 @@ static int map_rings(struct vmbus_channel *ch, uint32_t downstream)
 	int count, err;
 
 	count = gpadl_pages(ch->ring_gpadl, &pages, &offset, &bytes);
-	if (count < 4 || offset || bytes % VMBUS_PAGE || downstream < 2 ||
-		downstream > (unsigned)count - 2)
+	if (count < 4 || offset || bytes % VMBUS_PAGE || ch->downstream < 2 ||
+		ch->downstream > (unsigned)count - 2)
 		return -EPROTO;
-	up = downstream;
+	up = ch->downstream;
 	down = (unsigned)count - up;
 	err = memory_view_create(m, pages, up, 1, &ch->in_view);
 	if (!err)
@@ -380,6 +279,188 @@ static int create_port(struct vmbus_channel *ch)
 		       : 0;
 }
 
+static int set_up(struct vmbus_channel *ch)
+{
+	int err = map_rings(ch);
+
+	if (!err)
+		err = create_port(ch);
+	if (!err)
+		return 0;
+	pthread_mutex_lock(&ch->bus->lock);
+	complain(ch, err == -EPROTO ? "the guest gave it no usable ring" : strerror(-err));
+	bus_unlock(ch->bus);
+	return err;
+}
+
+static void tear_down(struct vmbus_channel *ch)
+{
+	struct vmbus *bus = ch->bus;
+
+	if (ch->port)
+		WHvDeleteNotificationPort(bus->config.partition, ch->port);
+	ch->port = NULL;
+	if (ch->event >= 0)
+		close(ch->event);
+	ch->event = -1;
+	memory_view_destroy(&bus->memory, &ch->in_view);
+	memory_view_destroy(&bus->memory, &ch->out_view);
+}
+
+/* ---- From the guest's request to the answer, and to the end -----------------------------------
+ */
+
+static void answer(struct vmbus_channel *ch, bool opened)
+{
+	struct vmbus_open_result result = {
+		.relid = ch->relid,
+		.open_id = ch->open_id,
+		.status = opened ? VMBUS_STATUS_SUCCESS : VMBUS_STATUS_UNSUCCESSFUL,
+	};
+
+	if (!opened)
+		ch->open = false;
+	bus_send(ch->bus, VMBUS_OPEN_RESULT, &result, sizeof(result));
+}
+
+/* Nobody serves it any more, and its memory is torn down. The lock is held; it may be freed. */
+static void idle(struct vmbus_channel *ch)
+{
+	struct vmbus *bus = ch->bus;
+
+	notify_closed(ch);
+	if (ch->server)
+		ch->server->users--;
+	else
+		loop_destroy(ch->loop);
+	ch->server = NULL;
+	ch->loop = NULL;
+	if (ch->ring_gpadl)
+		gpadl_put(bus, ch->ring_gpadl);
+	ch->ring_gpadl = NULL;
+	ch->service = SERVICE_IDLE;
+	pthread_cond_broadcast(&bus->changed);
+	if (bus->leave != LEAVE_NOT)
+		bus_wake(bus);
+	offer_idle(ch);
+}
+
+/* The serving thread is done with it, and does not touch it any more. The lock is held. */
+static void ended(struct vmbus_channel *ch)
+{
+	struct vmbus *bus = ch->bus;
+
+	if (ch->due)
+		not_due(ch);
+	if (ch->server) {
+		idle(ch);
+		return;
+	}
+	ch->next = bus->ended;
+	bus->ended = ch;
+	bus_wake(bus);
+}
+
+/* Returns 0; then the provider's close() is to be called some day. */
+static int open_provider(struct vmbus_channel *ch)
+{
+	int err = ch->provider->open(ch->ctx, ch, ch->user_data);
+
+	if (err)
+		return err;
+	ch->watch = loop_watch_create(ch->loop, ch->event, EPOLLIN, signalled, ch);
+	if (ch->watch)
+		return 0;
+	err = -errno;
+	ch->provider->close(ch->ctx, ch);
+	return err;
+}
+
+/* False: it was refused and is at its end. */
+static bool begin(struct vmbus_channel *ch)
+{
+	struct vmbus *bus = ch->bus;
+	int err = set_up(ch);
+
+	if (!err)
+		err = open_provider(ch);
+	if (err)
+		tear_down(ch);
+	pthread_mutex_lock(&bus->lock);
+	ch->service = err ? SERVICE_ENDING : SERVICE_RUNNING;
+	/* The guest may act on the answer before the lock is free again. */
+	if (!err)
+		notify_opened(ch);
+	answer(ch, !err);
+	if (err)
+		ended(ch);
+	bus_unlock(bus);
+	if (err)
+		return false;
+	if (ch->provider->begun)
+		ch->provider->begun(ch->ctx, ch);
+	/* What the guest put into the ring before it could signal. */
+	drain(ch);
+	return true;
+}
+
+static void end(struct vmbus_channel *ch)
+{
+	struct vmbus *bus = ch->bus;
+
+	ch->broken = true;
+	loop_watch_destroy(ch->watch);
+	ch->watch = NULL;
+	ch->provider->close(ch->ctx, ch);
+	tear_down(ch);
+	pthread_mutex_lock(&bus->lock);
+	ended(ch);
+	bus_unlock(bus);
+}
+
+static void *serve_alone(void *arg)
+{
+	struct vmbus_channel *ch = arg;
+	char name[16];
+
+	snprintf(name, sizeof(name), "%.8s.%u", ch->offer.name, ch->index);
+	pthread_setname_np(pthread_self(), name);
+	if (!begin(ch))
+		return NULL;
+	loop_run(ch->loop);
+	pthread_mutex_lock(&ch->bus->lock);
+	ch->service = SERVICE_ENDING;
+	bus_unlock(ch->bus);
+	end(ch);
+	return NULL;
+}
+
+void serve_due(struct server *s)
+{
+	struct vmbus *bus = s->bus;
+	struct vmbus_channel *ch;
+
+	pthread_mutex_lock(&bus->lock);
+	while ((ch = next_due(s)) != NULL) {
+		bool starts = ch->service == SERVICE_DUE, serves;
+
+		if (!starts)
+			ch->service = SERVICE_ENDING;
+		bus_unlock(bus);
+		serves = starts && begin(ch);
+		if (!starts)
+			end(ch);
+		pthread_mutex_lock(&bus->lock);
+		/* Asked to end before it had begun. */
+		if (serves && ch->stop && !ch->due)
+			make_due(ch);
+	}
+	bus_unlock(bus);
+}
+
+/* ---- What the guest, or the provider, asks for; the lock is held ------------------------------
+ */
+
 static int start(struct vmbus_channel *ch)
 {
 	int err;
@@ -398,35 +479,14 @@ static int start(struct vmbus_channel *ch)
 	ch->loop = loop_create();
 	if (!ch->loop)
 		return -errno;
-	ch->service = SERVICE_RUNNING;
+	ch->service = SERVICE_DUE;
 	err = -pthread_create(&ch->thread, NULL, serve_alone, ch);
-	if (err)
-		ch->service = SERVICE_IDLE;
-	return err;
-}
-
-static void free_service(struct vmbus_channel *ch)
-{
-	struct vmbus *bus = ch->bus;
-
-	notify_closed(ch);
-	if (ch->port)
-		WHvDeleteNotificationPort(bus->config.partition, ch->port);
-	ch->port = NULL;
-	if (ch->event >= 0)
-		close(ch->event);
-	ch->event = -1;
-	if (ch->server)
-		ch->server->users--;
-	else
-		loop_destroy(ch->loop);
-	ch->server = NULL;
+	if (!err)
+		return 0;
+	ch->service = SERVICE_IDLE;
+	loop_destroy(ch->loop);
 	ch->loop = NULL;
-	memory_view_destroy(&bus->memory, &ch->in_view);
-	memory_view_destroy(&bus->memory, &ch->out_view);
-	if (ch->ring_gpadl)
-		gpadl_put(bus, ch->ring_gpadl);
-	ch->ring_gpadl = NULL;
+	return err;
 }
 
 void serve_open(struct vmbus_channel *ch, const struct vmbus_open_channel *request)
@@ -438,27 +498,26 @@ void serve_open(struct vmbus_channel *ch, const struct vmbus_open_channel *reque
 	ch->stop = ch->held = ch->broken = false;
 	ch->data = NULL;
 	ch->open_id = request->open_id;
+	ch->downstream = request->downstream_page;
 	memcpy(ch->user_data, request->user_data, sizeof(ch->user_data));
 	if (request->target_vp < bus->config.processors || request->target_vp == VMBUS_NO_VP) {
 		atomic_store(&ch->target_vp, request->target_vp);
 		ch->ring_gpadl = gpadl_get(bus, ch->relid, request->ring_gpadl);
 	}
 	if (ch->ring_gpadl)
-		err = map_rings(ch, request->downstream_page);
-	if (!err)
-		err = create_port(ch);
-	if (!err)
 		err = start(ch);
 	if (!err)
 		return;
 	complain(ch, err == -EPROTO ? "the guest gave it no usable ring" : strerror(-err));
-	free_service(ch);
-	answer(ch, ch->relid, ch->open_id, false);
+	if (ch->ring_gpadl)
+		gpadl_put(bus, ch->ring_gpadl);
+	ch->ring_gpadl = NULL;
+	answer(ch, false);
 }
 
 void serve_stop(struct vmbus_channel *ch)
 {
-	if (ch->service == SERVICE_IDLE || ch->service == SERVICE_STOPPED || ch->stop)
+	if (ch->service == SERVICE_IDLE || ch->service == SERVICE_ENDING || ch->stop)
 		return;
 	ch->stop = true;
 	if (ch->offer.service == VMBUS_SERVED_ALONE)
@@ -471,14 +530,10 @@ void serve_reap(struct vmbus *bus)
 {
 	struct vmbus_channel *ch;
 
-	while ((ch = bus->stopped) != NULL) {
-		bus->stopped = ch->next;
+	while ((ch = bus->ended) != NULL) {
+		bus->ended = ch->next;
 		/* It has no more to do than to return. */
-		if (ch->offer.service == VMBUS_SERVED_ALONE)
-			pthread_join(ch->thread, NULL);
-		free_service(ch);
-		ch->service = SERVICE_IDLE;
-		offer_idle(ch);
-		pthread_cond_broadcast(&bus->changed);
+		pthread_join(ch->thread, NULL);
+		idle(ch);
 	}
 }

@@ -66,12 +66,16 @@ static int server_create(struct server *s, struct vmbus *bus)
 	return err;
 }
 
+bool servers_are_there(const struct vmbus *bus)
+{
+	return bus->n_servers == SERVERS_MAX || bus->n_servers >= bus->config.processors;
+}
+
 struct server *server_get(struct vmbus *bus)
 {
 	struct server *least = NULL;
 
-	if (bus->n_servers < SERVERS_MAX && bus->n_servers < bus->config.processors &&
-		server_create(&bus->servers[bus->n_servers], bus) == 0)
+	if (!servers_are_there(bus) && server_create(&bus->servers[bus->n_servers], bus) == 0)
 		bus->n_servers++;
 	for (unsigned i = 0; i < bus->n_servers; i++)
 		if (!least || bus->servers[i].users < least->users)

@@ -7,14 +7,15 @@
  * description, a table of functions (struct vmbus_provider) and the provider's own context. When
  * the guest opens the channel, the table's functions are called for it.
  *
- * Threads. The bus has one thread, which deals with control messages. An open channel is served by
- * one thread, which waits for the guest's signal and calls the provider: the bus's own
- * (VMBUS_SERVED_BY_BUS, for devices with little traffic), one that lives while the channel is open
- * (VMBUS_SERVED_ALONE), or one of a few that such channels share (VMBUS_SERVED_TOGETHER, for
- * devices that come by the thousand and never wait inside a function). All of the table's functions
- * for a channel are called on its thread, so that what belongs to a channel needs no lock;
- * functions here that are marked "serving thread" are called there too. A provider that has more to
- * wait for (a disk's completions, a socket) watches it on vmbus_channel_loop().
+ * Threads. The bus has one thread, which deals with those control messages that the processor's
+ * does not deal with itself. An open channel is served by one thread, which waits for the guest's
+ * signal and calls the provider: the bus's own (VMBUS_SERVED_BY_BUS, for devices with little
+ * traffic), one that lives while the channel is open (VMBUS_SERVED_ALONE), or one of a few that
+ * such channels share (VMBUS_SERVED_TOGETHER, for devices that come by the thousand and never wait
+ * inside a function). All of the table's functions for a channel are called on its thread, so that
+ * what belongs to a channel needs no lock; functions here that are marked "serving thread" are
+ * called there too. A provider that has more to wait for (a disk's completions, a socket) watches
+ * it on vmbus_channel_loop().
  *
  * Everything that a guest puts in a ring or in its pages may change while it is looked at. Take
  * what is decided on with vmbus_packet_read() once, check that copy, then use it.
@@ -56,7 +57,8 @@ struct vmbus_config {
 	unsigned memory_count;
 	/*
 	 * The guest connects to a socket that the host listens on: answer with an offer, or return
-	 * a negative errno for a refusal. May be NULL: all are refused. Called on the bus's thread.
+	 * a negative errno for a refusal. May be NULL: all are refused. Called on the thread of the
+	 * processor that asks, or on the bus's.
 	 */
 	int (*tl_connect)(void *ctx, const GUID *endpoint, const GUID *service);
 	void *ctx;
@@ -112,7 +114,7 @@ struct vmbus_packet {
 };
 
 /*
- * What a device does. All but open, close and receive may be NULL, and gone where nothing is
+ * What a device does. All but open, close and receive may be NULL, but gone where something is
  * withdrawn. @ctx is the offer's.
  */
 struct vmbus_provider {
@@ -121,6 +123,8 @@ struct vmbus_provider {
 	 * errno to refuse; then close() is not called.
 	 */
 	int (*open)(void *ctx, struct vmbus_channel *channel, const uint8_t *user_data);
+	/* The guest was told so: what it need not wait for. */
+	void (*begun)(void *ctx, struct vmbus_channel *channel);
 	/*
 	 * The channel ends: the guest closed it, the offer was revoked, or the ring is broken. When
 	 * this returns the guest's pages are no longer the provider's: it waits for what is in
@@ -137,7 +141,7 @@ struct vmbus_provider {
 	void (*batch_end)(void *ctx, struct vmbus_channel *channel);
 	/* A send that returned -EAGAIN may do better now. */
 	void (*room)(void *ctx, struct vmbus_channel *channel);
-	/* The bus's thread: nothing is left of what vmbus_withdraw() was called for. */
+	/* A processor's or the bus's thread: nothing is left of what was withdrawn. */
 	void (*gone)(void *ctx);
 };
 

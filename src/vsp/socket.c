@@ -255,8 +255,6 @@ static int opened(void *ctx, struct vmbus_channel *ch, const uint8_t *user_data)
 	if (!ours)
 		return -ECONNREFUSED;
 	err = stream_open(c);
-	if (!err && !c->from_guest)
-		s->config.answered(s->config.ctx, &c->request, 0, c->port);
 	if (!err)
 		return 0;
 	pthread_mutex_lock(&s->lock);
@@ -264,6 +262,14 @@ static int opened(void *ctx, struct vmbus_channel *ch, const uint8_t *user_data)
 	fail(c, err);
 	pthread_mutex_unlock(&s->lock);
 	return err;
+}
+
+static void begun(void *ctx, struct vmbus_channel *ch)
+{
+	struct connection *c = ctx;
+
+	if (!c->from_guest)
+		c->sockets->config.answered(c->sockets->config.ctx, &c->request, 0, c->port);
 }
 
 static void closed(void *ctx, struct vmbus_channel *ch)
@@ -280,6 +286,7 @@ static void closed(void *ctx, struct vmbus_channel *ch)
 
 static const struct vmbus_provider connection_provider = {
 	.open = opened,
+	.begun = begun,
 	.close = closed,
 	.receive = stream_receive,
 	.room = stream_room,

@@ -527,6 +527,7 @@ static int on_open(void *ctx, struct vmbus_channel *vmbus, const uint8_t *user_d
 	struct storage *s = ctx;
 	struct loop *loop = vmbus_channel_loop(vmbus);
 	struct channel *ch = calloc(1, sizeof(*ch));
+	eventfd_t before;
 
 	if (!ch)
 		return -ENOMEM;
@@ -539,6 +540,8 @@ static int on_open(void *ctx, struct vmbus_channel *vmbus, const uint8_t *user_d
 			loop_watch_create(loop, disk_queue_fd(ch->queue), EPOLLIN, on_disk, ch);
 	if (ch->disk_watch && !vmbus_channel_index(vmbus)) {
 		s->stage = BEGIN;
+		/* The units that came until now the driver will find by itself. */
+		eventfd_read(s->look, &before);
 		ch->look_watch = loop_watch_create(loop, s->look, EPOLLIN, on_look, ch);
 	}
 	if (!ch->disk_watch || (!vmbus_channel_index(vmbus) && !ch->look_watch)) {
