@@ -273,6 +273,7 @@ static void bus_free(struct vmbus *bus)
 	if (bus->wake_event >= 0)
 		close(bus->wake_event);
 	loop_destroy(bus->loop);
+	memory_close(&bus->memory);
 	pthread_cond_destroy(&bus->changed);
 	pthread_mutex_destroy(&bus->lock);
 	free(bus);
@@ -281,8 +282,7 @@ static void bus_free(struct vmbus *bus)
 static int bus_init(struct vmbus *bus, const struct vmbus_config *config)
 {
 	bus->config = *config;
-	bus->memory.count = config->memory_count;
-	memcpy(bus->memory.range, config->memory, sizeof(bus->memory.range));
+	memory_open(&bus->memory, config->memory, config->memory_count);
 	pthread_mutex_init(&bus->lock, NULL);
 	pthread_cond_init(&bus->changed, NULL);
 	bus->outbox_end = &bus->outbox;

@@ -5,9 +5,24 @@
 #include "vmbus/memory.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "vmbus/vmbus_protocol.h"
+
+void memory_open(struct memory *m, const struct vmbus_memory *ranges, unsigned count)
+{
+	m->count = count;
+	memcpy(m->range, ranges, count * sizeof(*ranges));
+	pthread_mutex_init(&m->lock, NULL);
+}
+
+void memory_close(struct memory *m)
+{
+	for (unsigned i = 0; i < MEMORY_KEPT; i++)
+		memory_view_destroy(m, &m->kept[i].view);
+	pthread_mutex_destroy(&m->lock);
+}
 
 static const struct vmbus_memory *range_of(const struct memory *m, uint64_t gpa, uint64_t size)
 {
@@ -99,8 +114,10 @@ int memory_view_create(struct memory *m, const uint64_t *pfn, unsigned count, un
 	*view = (struct memory_view){.size = (count + again) * VMBUS_PAGE};
 	view->base = mmap(
 		NULL, view->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (view->base == MAP_FAILED)
+	if (view->base == MAP_FAILED) {
+		view->base = NULL;
 		return -errno;
+	}
 	err = place(m, view, view->base, pfn, count);
 	if (!err && again)
 		err = place(m, view, view->base + (size_t)count * VMBUS_PAGE, pfn + again_from,
@@ -117,4 +134,62 @@ void memory_view_destroy(struct memory *m, struct memory_view *view)
 	munmap(view->base, view->size);
 	atomic_fetch_sub(&m->pieces, view->pieces);
 	view->base = NULL;
+}
+
+/* ---- Rings ---------------------------------------------------------------------------------- */
+
+/* False: none of these pages is kept. */
+static bool take_kept(
+	struct memory *m, const uint64_t *pfn, unsigned count, struct memory_view *view)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&m->lock);
+	for (unsigned i = 0; i < MEMORY_KEPT && !found; i++) {
+		struct memory_kept *k = &m->kept[i];
+
+		found = k->view.base && k->count == count &&
+			!memcmp(k->pfn, pfn, count * sizeof(*pfn));
+		if (found) {
+			*view = k->view;
+			k->view.base = NULL;
+		}
+	}
+	pthread_mutex_unlock(&m->lock);
+	return found;
+}
+
+/* Keeps the view in place of the one that was put there first. */
+static struct memory_view keep(
+	struct memory *m, const uint64_t *pfn, unsigned count, const struct memory_view *view)
+{
+	struct memory_view other;
+	struct memory_kept *k;
+
+	pthread_mutex_lock(&m->lock);
+	k = &m->kept[m->next_kept++ % MEMORY_KEPT];
+	other = k->view;
+	k->view = *view;
+	k->count = count;
+	memcpy(k->pfn, pfn, count * sizeof(*pfn));
+	pthread_mutex_unlock(&m->lock);
+	return other;
+}
+
+int memory_ring_map(struct memory *m, const uint64_t *pfn, unsigned count, struct memory_view *view)
+{
+	if (take_kept(m, pfn, count, view))
+		return 0;
+	return memory_view_create(m, pfn, count, 1, view);
+}
+
+void memory_ring_unmap(
+	struct memory *m, const uint64_t *pfn, unsigned count, struct memory_view *view)
+{
+	struct memory_view unused = *view;
+
+	if (view->base && count <= MEMORY_KEPT_PAGES && view->pieces <= MEMORY_KEPT_PIECES)
+		unused = keep(m, pfn, count, view);
+	view->base = NULL;
+	memory_view_destroy(m, &unused);
 }

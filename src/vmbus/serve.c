@@ -252,15 +252,30 @@ static int map_rings(struct vmbus_channel *ch)
 		return -EPROTO;
 	up = ch->downstream;
 	down = (unsigned)count - up;
-	err = memory_view_create(m, pages, up, 1, &ch->in_view);
+	err = memory_ring_map(m, pages, up, &ch->in_view);
 	if (!err)
-		err = memory_view_create(m, pages + up, down, 1, &ch->out_view);
+		err = memory_ring_map(m, pages + up, down, &ch->out_view);
 	if (err)
 		return err;
 	in = ring_of(&ch->in_view, up);
 	out = ring_of(&ch->out_view, down);
 	err = ring_in_init(&ch->in, &in);
 	return err ? err : ring_out_init(&ch->out, &out);
+}
+
+static void unmap_rings(struct vmbus_channel *ch)
+{
+	struct memory *m = &ch->bus->memory;
+	const uint64_t *pages;
+	uint64_t offset, bytes;
+	unsigned up = ch->downstream;
+	int count;
+
+	if (!ch->in_view.base)
+		return;
+	count = gpadl_pages(ch->ring_gpadl, &pages, &offset, &bytes);
+	memory_ring_unmap(m, pages, up, &ch->in_view);
+	memory_ring_unmap(m, pages + up, (unsigned)count - up, &ch->out_view);
 }
 
 static int create_port(struct vmbus_channel *ch)
@@ -303,8 +318,7 @@ static void tear_down(struct vmbus_channel *ch)
 	if (ch->event >= 0)
 		close(ch->event);
 	ch->event = -1;
-	memory_view_destroy(&bus->memory, &ch->in_view);
-	memory_view_destroy(&bus->memory, &ch->out_view);
+	unmap_rings(ch);
 }
 
 /* ---- From the guest's request to the answer, and to the end -----------------------------------
