@@ -159,7 +159,16 @@ static bool take_kept(
 	return found;
 }
 
-/* Keeps the view in place of the one that was put there first. */
+/* Where there is room, or what has been used in its turn. The lock is held. */
+static struct memory_kept *place_to_keep(struct memory *m)
+{
+	for (unsigned i = 0; i < MEMORY_KEPT; i++)
+		if (!m->kept[i].view.base)
+			return &m->kept[i];
+	return &m->kept[m->next_kept++ % MEMORY_KEPT];
+}
+
+/* Keeps the view; returns the one whose place it takes. */
 static struct memory_view keep(
 	struct memory *m, const uint64_t *pfn, unsigned count, const struct memory_view *view)
 {
@@ -167,7 +176,7 @@ static struct memory_view keep(
 	struct memory_kept *k;
 
 	pthread_mutex_lock(&m->lock);
-	k = &m->kept[m->next_kept++ % MEMORY_KEPT];
+	k = place_to_keep(m);
 	other = k->view;
 	k->view = *view;
 	k->count = count;

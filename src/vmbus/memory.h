@@ -41,7 +41,7 @@ struct memory {
 	_Atomic int pieces;   /* mapped in views */
 	pthread_mutex_t lock; /* guards what follows */
 	struct memory_kept kept[MEMORY_KEPT];
-	unsigned next_kept; /* the place to be used next */
+	unsigned next_kept; /* the place to be used next when all are */
 };
 
 /* memory_open - @ranges stay the caller's. */

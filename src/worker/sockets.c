@@ -181,27 +181,51 @@ static int take_line(int fd, char line[GREETING_MAX])
 	return 1;
 }
 
+/* The program said its line; or it will not. */
+static void greeted(struct machine_sockets *s, int fd, const char *line)
+{
+	struct socket_request request;
+
+	if (line && greeting_parse(line, &request)) {
+		request.fd = fd;
+		connect_client(s, &request);
+	} else {
+		close(fd);
+	}
+}
+
 static void client_ready(void *ctx, uint32_t events)
 {
 	struct client *c = ctx;
 	struct machine_sockets *s = c->sockets;
-	struct socket_request request;
 	char line[GREETING_MAX];
 	int came = take_line(c->fd, line);
 
-	if (came == 0 && !(events & (EPOLLHUP | EPOLLRDHUP)))
-		return;
-	request.fd = client_remove(c);
-	if (came > 0 && greeting_parse(line, &request))
-		connect_client(s, &request);
-	else
-		close(request.fd);
+	if (came || events & (EPOLLHUP | EPOLLRDHUP))
+		greeted(s, client_remove(c), came > 0 ? line : NULL);
+}
+
+static struct client *client_create(struct machine_sockets *s, int fd)
+{
+	struct client *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->sockets = s;
+	c->fd = fd;
+	c->watch = loop_watch_create(
+		s->machine->loop, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, client_ready, c);
+	if (c->watch)
+		return c;
+	free(c);
+	return NULL;
 }
 
 static void accept_ready(struct machine_sockets *s, int listener)
 {
 	struct client *c;
-	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	char line[GREETING_MAX];
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), came;
 
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
 		listen_less(s);
@@ -209,18 +233,17 @@ static void accept_ready(struct machine_sockets *s, int listener)
 	}
 	if (fd < 0)
 		return;
-	c = calloc(1, sizeof(*c));
-	if (c)
-		c->watch = loop_watch_create(
-			s->machine->loop, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, client_ready, c);
-	if (!c || !c->watch) {
-		free(c);
-		close(fd);
+	/* It mostly is there already. */
+	came = take_line(fd, line);
+	if (came) {
+		greeted(s, fd, came > 0 ? line : NULL);
 		return;
 	}
-	c->sockets = s;
-	c->fd = fd;
-	client_add(s, c);
+	c = client_create(s, fd);
+	if (c)
+		client_add(s, c);
+	else
+		close(fd);
 }
 
 static void machine_ready(void *ctx, uint32_t events)
