@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -62,21 +63,44 @@ static uint64_t scan(struct partition *p)
 	return earliest;
 }
 
-/* Fires what is due; returns for how many nanoseconds there is nothing to do. */
-static uint64_t look(struct partition *p)
+/*
+ * Let the timer expire when @next_wake says. Who sets it last sets it right, for each looks again
+ * afterwards; what others set meanwhile may wake the thread for nothing.
+ */
+static void set_timer(struct partition *p)
 {
 	struct timers *t = &p->timers;
-	uint64_t wake, ns = SLEEP_MAX_NS;
+	uint64_t wake, ns;
+
+	do {
+		struct itimerspec spec = {0};
+
+		wake = atomic_load(&t->next_wake);
+		ns = wake == CLOCK_NEVER ? SLEEP_MAX_NS : clock_ns_until(&p->clock, wake);
+		if (ns > SLEEP_MAX_NS)
+			ns = SLEEP_MAX_NS;
+		spec.it_value.tv_sec = (time_t)(ns / 1000000000u);
+		spec.it_value.tv_nsec = (long)(ns % 1000000000u);
+		if (!ns)
+			spec.it_value.tv_nsec = 1; /* 0 would disarm it */
+		timerfd_settime(t->fd, 0, &spec, NULL);
+	} while (atomic_load(&t->next_wake) != wake);
+}
+
+/* Fires what is due. False: to be called again. */
+static bool look(struct partition *p)
+{
+	struct timers *t = &p->timers;
+	uint64_t wake;
 
 	atomic_store(&t->next_wake, 0);
 	wake = scan(p);
-	/* Whoever sets an earlier deadline after this store wakes us; before, we see it. */
+	/* Whoever sets an earlier deadline after this store sets the timer; before, we see it. */
 	atomic_store(&t->next_wake, wake);
 	if (scan(p) < wake)
-		return 0;
-	if (wake != CLOCK_NEVER)
-		ns = clock_ns_until(&p->clock, wake);
-	return ns < SLEEP_MAX_NS ? ns : SLEEP_MAX_NS;
+		return false;
+	set_timer(p);
+	return true;
 }
 
 static void *timer_main(void *arg)
@@ -86,14 +110,16 @@ static void *timer_main(void *arg)
 
 	prctl(PR_SET_TIMERSLACK, 1ul);
 	while (!atomic_load(&t->stop)) {
-		uint32_t word = atomic_load(&t->word);
-		uint64_t ns;
+		uint64_t expirations;
+		bool sleep;
 
 		pthread_mutex_lock(&t->still);
-		ns = look(p);
+		sleep = look(p);
 		pthread_mutex_unlock(&t->still);
-		if (ns)
-			timers_futex_wait(&t->word, word, ns);
+		/* After this thread set the timer: who stops it sets it after @stop. */
+		if (sleep && !atomic_load(&t->stop) &&
+			read(t->fd, &expirations, sizeof(expirations)) < 0 && errno != EINTR)
+			return NULL;
 	}
 	return NULL;
 }
@@ -104,19 +130,18 @@ int timers_start(struct partition *p)
 	sigset_t all, before;
 	int err;
 
+	t->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	if (t->fd < 0)
+		return -errno;
 	/* The client's signals are the client's: none is delivered to this thread. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	err = pthread_create(&t->thread, NULL, timer_main, p);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	t->running = !err;
+	if (err)
+		close(t->fd);
 	return -err;
-}
-
-static void wake(struct timers *t)
-{
-	atomic_fetch_add(&t->word, 1);
-	timers_futex_wake(&t->word);
 }
 
 void timers_stop(struct partition *p)
@@ -126,16 +151,26 @@ void timers_stop(struct partition *p)
 	if (!t->running)
 		return;
 	atomic_store(&t->stop, true);
-	wake(t);
+	atomic_store(&t->next_wake, 0);
+	set_timer(p);
 	pthread_join(t->thread, NULL);
+	close(t->fd);
 	t->running = false;
 }
 
 void timers_arm(struct vp *vp, uint64_t deadline)
 {
 	struct timers *t = &vp->partition->timers;
+	uint64_t next;
 
 	atomic_store(&vp->deadline, deadline);
-	if (atomic_load(&vp->in_engine) && deadline < atomic_load(&t->next_wake))
-		wake(t);
+	if (!atomic_load(&vp->in_engine))
+		return;
+	next = atomic_load(&t->next_wake);
+	while (deadline < next) {
+		if (atomic_compare_exchange_weak(&t->next_wake, &next, deadline)) {
+			set_timer(vp->partition);
+			return;
+		}
+	}
 }

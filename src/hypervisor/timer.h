@@ -4,7 +4,8 @@
  * A vp that sleeps in WHvRunVirtualProcessor waits for its own deadline. For those that execute
  * guest code one thread a partition sleeps until the earliest deadline, marks the vp
  * (VP_EVENT_TIMER) and interrupts its engine; the vp's own thread then does what the timer asks.
- * Setting a deadline is a store, and a system call only when it precedes what the thread waits for.
+ * Setting a deadline is a store, and a system call only when it precedes what the thread waits for:
+ * that sets the kernel's timer, and the thread sleeps on.
  */
 #ifndef PARTITA_HYPERVISOR_TIMER_H
 #define PARTITA_HYPERVISOR_TIMER_H
@@ -22,7 +23,7 @@ struct timers {
 	bool running;
 	pthread_mutex_t still; /* held while the thread looks: whoever changes the clock takes it */
 	_Atomic bool stop;
-	_Atomic uint32_t word;	    /* futex: changes to wake the thread */
+	int fd;			    /* a timerfd, which the thread sleeps in */
 	_Atomic uint64_t next_wake; /* partition TSC it sleeps until; 0: awake, about to look */
 };
 
