@@ -119,7 +119,7 @@ static int greet(int fd, const GUID *service, int timeout_ms)
 	struct hv_greeting g = {.service = *service, .timeout_ms = timeout_ms};
 	socklen_t length = sizeof(int);
 	char line[HV_GREETING_TEXT], *text;
-	size_t line_length, total;
+	size_t line_length, total, sent = 0;
 	int room, err;
 	ssize_t n;
 
@@ -133,13 +133,17 @@ static int greet(int fd, const GUID *service, int timeout_ms)
 	if (!text)
 		return -ENOMEM;
 	memcpy(text, line, line_length);
-	n = send(fd, text, total, MSG_DONTWAIT | MSG_NOSIGNAL);
-	err = n < 0 ? -errno : 0;
+	/* What is less than its buffer has room for, a new socket takes without waiting. */
+	do {
+		n = send(fd, text + sent, total - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+		sent += n > 0 ? (size_t)n : 0;
+	} while (n > 0 && sent < total);
+	err = n < 0 ? -errno : -EINPROGRESS;
 	free(text);
-	if (err == -EPIPE)
-		return -ECONNRESET;
-	/* What is less than its buffer has room for, a new socket takes at once. */
-	return err ? err : (size_t)n == total ? -EINPROGRESS : -ENOBUFS;
+	if (err != -EPIPE)
+		return err;
+	/* Who has read the line may have refused before the padding was whole: the end tells why. */
+	return sent ? -EINPROGRESS : -ECONNRESET;
 }
 
 static int connect_machine(int fd, const GUID *vm, const GUID *service, int timeout_ms)

@@ -234,6 +234,27 @@ static void poll_tells_when_it_fails(void **state)
 	machine_stop(&m);
 }
 
+/* With a buffer so large that its padding still is on its way when the machine refuses. */
+static void refused_in_the_midst_of_the_greeting(void **state)
+{
+	const int size = 16 << 20;
+	const GUID id = service();
+	struct machine m = {.answer = MACHINE_REFUSES, .error = -EACCES};
+
+	machine_start(&m);
+	for (unsigned i = 0; i < 20; i++) {
+		int fd = sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), err;
+
+		err = sys_setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+		assert_true(!err || err == -EPERM); /* only root may have that much */
+		assert_int_equal(hv_connect_begin(fd, &m.id, &id, SECOND), -EINPROGRESS);
+		assert_true(is_writable(fd, 60 * SECOND));
+		assert_int_equal(hv_connect_end(fd), -EACCES);
+		close(fd);
+	}
+	machine_stop(&m);
+}
+
 /* The socket's buffer is what it was, so a stream is as fast as one can be. */
 static void the_buffer_is_left_alone(void **state)
 {
@@ -286,6 +307,7 @@ int main(void)
 		cmocka_unit_test(signals_while_it_is_asked),
 		cmocka_unit_test(epoll_tells_when_it_stands),
 		cmocka_unit_test(poll_tells_when_it_fails),
+		cmocka_unit_test(refused_in_the_midst_of_the_greeting),
 		cmocka_unit_test(the_buffer_is_left_alone),
 		cmocka_unit_test(long_paths),
 	};
