@@ -7,7 +7,7 @@ import termios
 import time
 
 from boot import CMDLINE
-from harness import ROOT, Failure, tail, test, tool
+from harness import ROOT, SLOWNESS, Failure, tail, test, tool
 
 ESCAPE = b"\x01"
 
@@ -66,7 +66,7 @@ def pipes(context):
     end = session.expect("here\n", 10)
     sent = bytes(b for b in range(256) if b != ord("q")) * 8
     session.send(sent)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 20 * SLOWNESS
     while len(session.read) < end + len(sent):
         if time.monotonic() > until or not session.receive(1):
             raise Failure(f"{len(session.read) - end} of {len(sent)} bytes came back")
@@ -85,10 +85,8 @@ def broken_pipe(context):
     session.expect("here", 10)
     session.process.stdout.close()
     session.send(b"xx")
-    until = time.monotonic() + 5
-    while session.process.poll() is None and time.monotonic() < until:
-        time.sleep(0.05)
-    context.check(session.process.poll() == -signal.SIGPIPE, f"{session.process.poll()}")
+    status = session.process.wait(5 * SLOWNESS)
+    context.check(status == -signal.SIGPIPE, f"status {status}")
     session.process.stdout = open(os.devnull)
 
 
@@ -100,7 +98,7 @@ def stdin_file(context):
     keys.write_bytes(b"0123456789" * 500 + b"q")
     done = subprocess.run([context.partita, "run", "--engine", context.engine, "--kernel",
                            context.assemble("hang"), "--cmdline", "echo", "--memory", "16M"],
-                          stdin=open(keys, "rb"), stdout=subprocess.PIPE, timeout=30)
+                          stdin=open(keys, "rb"), stdout=subprocess.PIPE, timeout=30 * SLOWNESS)
     context.check(done.returncode == 0, f"status {done.returncode}")
     context.check(done.stdout == b"here\n" + keys.read_bytes(), "other bytes came back")
 
@@ -147,7 +145,8 @@ def serial_file(context):
     context.check("Linux version" in text and "END" in text, tail(text))
 
 
-def connect(path, deadline=10):
+def connect(path):
+    deadline = 10 * SLOWNESS
     client = socket.socket(socket.AF_UNIX)
     client.settimeout(deadline)
     until = time.monotonic() + deadline
@@ -178,7 +177,6 @@ def serial_socket(context):
     session = echo_guest(context, "--serial", f"unix:{path}")
     first = connect(path)
     # Nobody may have been there when the guest said that it is ready.
-    first.settimeout(10)
     data = talk(first, b"z")
     context.check(data[-1:] == b"z" or b"here" in data, repr(data))
     second = connect(path)

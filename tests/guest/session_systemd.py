@@ -84,11 +84,18 @@ systemctl restart partita-agent
     check(sorted(out) == ["0", "active"], out)
 
 
+def journal(guest):
+    """What the agent has logged. By its name, not by its unit: of a process that has ended before the
+    journal looks, the journal cannot tell to which unit it belonged."""
+    return "\n".join(lines(guest, "sh", "-c", "journalctl --sync; "
+                           "journalctl --no-pager -o cat -t partita-agent"))
+
+
 def check_log(guest):
     """What the guest's journal has of those who came."""
     for how in ({"password": "wrong"}, {"user": "nobody-here"}, {"user": "gone"}):
         guest.exec("true", status=254, **how)
-    log = "\n".join(lines(guest, "journalctl", "--no-pager", "-o", "cat", "-u", "partita-agent"))
+    log = journal(guest)
     for line in (r"serving direct sessions; its key is sha256:[0-9a-f]{64}$",
                  r"accepted root from vsock:2:\d+$", r"failed login as tester from vsock:2:\d+: ",
                  r"failed login as nobody-here from vsock:2:\d+: User not known",
@@ -147,7 +154,7 @@ def check_keys(guest):
     context.check(f"it does not know this host's key {other}" in errors, errors)
     _, errors = guest.run("exec", "--agent-key", other, guest.name, "--", "true", status=255)
     context.check(f"its key {shown} is not the expected one" in errors, errors)
-    log = "\n".join(lines(guest, "journalctl", "--no-pager", "-o", "cat", "-u", "partita-agent"))
+    log = journal(guest)
     context.check(f"its key {other} is not the expected one" in log, log)
 
 

@@ -14,13 +14,13 @@ import threading
 import time
 from pathlib import Path
 
-from harness import Failure, test
+from harness import SLOWNESS, Failure, test
 from services import COMMANDS, Guest
 from storage import start_root
 
 MODULES = ("vsock", "hv_sock")
 EVERYBODY = "00000000-0000-0000-0000-000000000000"
-DEADLINE = 60  # seconds; only a test that fails waits so long
+DEADLINE = 60 * SLOWNESS  # seconds; only a test that fails waits so long
 
 SERVERS = """
 head -c 100000 /dev/urandom >/tmp/half

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 from boot import CMDLINE, REFERENCE_PAGE, check_log
-from harness import Failure, tail, test
+from harness import SLOWNESS, Failure, tail, test
 from services import COMMANDS, Guest
 from sockets import service_of
 
-DEADLINE = 120
+DEADLINE = 120 * SLOWNESS
 TO_GUEST, TO_HOST = 5000, 7000
 
 # Init itself is the shell: a line that it does not understand is its end, and the machine's.
@@ -63,7 +63,7 @@ class Many(Guest):
             time.sleep(0.1)
         # And the guest the numbers of their channels, of which there are 2047.
         self.inside("while ls /sys/bus/vmbus/drivers/hv_sock 2>/dev/null | grep -q -e -;"
-                    " do usleep 100000; done", DEADLINE)
+                    " do usleep 100000; done", 120)
 
 
 def to_the_guest(guest, count, size):
@@ -81,7 +81,7 @@ def to_the_host(guest, count, size):
         guest.check(server.stdout.readline() == b"ready\n", "the server did not start")
         # It says who connects, and waits when nobody reads that.
         threading.Thread(target=server.stdout.read, daemon=True).start()
-        said = guest.inside(f"/vsock_many connect {TO_HOST} {count} {size}", DEADLINE)
+        said = guest.inside(f"/vsock_many connect {TO_HOST} {count} {size}", 120)
         guest.check(f"FACT connected {count}" in said and f"FACT echoed {count}" in said, said)
     finally:
         server.kill()

@@ -7,13 +7,13 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness import test
+from harness import SLOWNESS, test
 from services import COMMANDS, Guest
 from sockets import service_of
 from storage import start_root
 
 NOBODY = "11111111-2222-3333-4444-555555555555"
-DEADLINE = 60
+DEADLINE = 60 * SLOWNESS
 
 SERVER = """
 socat VSOCK-LISTEN:5000,fork,backlog=64 PIPE &

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 
-from harness import PATIENCE, Failure, sha, test
+from harness import PATIENCE, Failure, kill, sha, test
 
 
 @test("exec: output, errors and status are apart")
@@ -138,10 +138,8 @@ def agent_gone(context):
                             f"echo $$ >{pid_file}.new; mv {pid_file}.new {pid_file}; "
                             "exec sleep 1000")
     wait_for(pid_file)
-    for pid in agent.children():
-        for child in agent.children_of(pid):
-            os.kill(child, signal.SIGKILL)
-    os.kill(int(pid_file.read_text()), signal.SIGKILL)  # nobody else is left to end it
+    agent.kill_servers()
+    kill(int(pid_file.read_text()))  # perhaps nobody else is left to end it
     _, errors = process.communicate(timeout=PATIENCE)
     context.check(process.returncode == 255 and errors.count(b"\n") == 1
                   and b"the session was lost" in errors, errors)

@@ -4,6 +4,7 @@ The agent runs on this host: it is given a listening socket as systemd would, an
 folder of the test's, whose passwords a script checks. `partita` reaches it as "unix:SOCKET".
 """
 
+import contextlib
 import hashlib
 import os
 import pwd
@@ -149,6 +150,12 @@ class Agent:
         """A process for each connection."""
         return self.children_of(self.process.pid)
 
+    def kill_servers(self):
+        """Kill what each connection's process has started: its relay, and who is the user."""
+        for pid in self.children():
+            for child in self.children_of(pid):
+                kill(child)
+
     def idle(self):
         """Wait until it serves nobody."""
         until = time.monotonic() + PATIENCE
@@ -156,6 +163,12 @@ class Agent:
             if time.monotonic() > until:
                 raise Failure(f"the agent still serves {self.children()}:\n{self.log()}")
             time.sleep(0.01)
+
+
+def kill(pid):
+    """Kill a process, which may have ended by itself by now."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def client_context(certificate=None):

@@ -4,7 +4,8 @@ import os
 import re
 import subprocess
 
-from harness import HELLO, HELLO_1, LOGIN, PASSWORD, PROOF, REFUSED, USER, message, sha, test
+from harness import (HELLO, HELLO_1, LOGIN, PASSWORD, PATIENCE, PROOF, REFUSED, USER, message, sha,
+                     test)
 from hostile import FalseAgent
 
 NOT_LET_IN, LOST = 254, 255
@@ -160,12 +161,12 @@ def settings(context):
         file.write_text(text)
         done = subprocess.run([context.agent_program, "--stderr", "--config", file, "--key",
                                context.folder / "key"], stderr=subprocess.PIPE, text=True,
-                              timeout=30)
+                              timeout=PATIENCE)
         context.check(done.returncode == 1 and "serving" not in done.stderr, (text, done.stderr))
     file.write_text("")
     (context.folder / "key").chmod(0o644)
     done = subprocess.run([context.agent_program, "--stderr", "--config", file, "--key",
-                           context.folder / "key"], stderr=subprocess.PIPE, text=True, timeout=30)
+                           context.folder / "key"], stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
     context.check(done.returncode == 1 and "others may read it" in done.stderr, done.stderr)
     fingerprint(context, "agent.key")
     right_key = (context.folder / "agent.key").read_bytes()
@@ -175,7 +176,7 @@ def settings(context):
         (context.folder / "key").chmod(0o600)
         done = subprocess.run([context.agent_program, "--fingerprint", "--key",
                                context.folder / "key"], stderr=subprocess.PIPE, text=True,
-                              stdout=subprocess.PIPE, timeout=30)
+                              stdout=subprocess.PIPE, timeout=PATIENCE)
         context.check(done.returncode == 1 and "has no Ed25519 key" in done.stderr
                       and not done.stdout, (text, done.stderr))
 
