@@ -1,9 +1,14 @@
 """What the suites of tests (disk, guest, session, sockets) share: the registry, and running it.
 
 A test is a function with the @test decorator; it gets its suite's context. It fails by raising
-Failure, or what a program that is run or a file that is read raises.
+Failure, or what a program that is run or a file that is read raises. Each runs in a process of its
+own, whose environment is its own, too; several run at once.
 """
 
+import contextlib
+import io
+import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import subprocess
@@ -68,8 +73,9 @@ def outcome(function, *arguments):
         return f"{type(failure).__name__}: {failure}"
 
 
-def add_options(parser):
+def add_options(parser, jobs=os.cpu_count()):
     """The options that every suite has."""
+    parser.add_argument("--jobs", type=int, default=jobs, help="how many tests run at once")
     parser.add_argument("--list", action="store_true", help="say which tests there are")
     parser.add_argument("patterns", nargs="*", help="only tests whose name contains one of them")
 
@@ -89,18 +95,58 @@ def end(passed, failed):
     return 1 if failed or not passed else 0
 
 
-def run(options, one):
-    """Run, or list, the tests that are chosen, one after the other; one(test) runs it and returns its
-    outcome. Returns the exit status."""
-    tests = [t for t in TESTS if chosen(options, t.name)
-             and (not t.long_only or getattr(options, "long", False))]
+class Running:
+    """A test that runs in a process of its own."""
+
+    FORK = multiprocessing.get_context("fork")  # which knows the tests
+
+    def __init__(self, name, one, argument):
+        self.name = name
+        self.began = time.monotonic()
+        self.result, result = multiprocessing.Pipe(duplex=False)
+        self.process = self.FORK.Process(target=self.work, args=(one, argument, result))
+        self.process.start()
+        result.close()
+
+    @staticmethod
+    def work(one, argument, result):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            failure = one(argument)
+        result.send((printed.getvalue(), failure))
+
+    def end(self):
+        """When there is a result: show it. Returns whether the test failed."""
+        seconds = time.monotonic() - self.began
+        try:
+            printed, failure = self.result.recv()
+        except EOFError:
+            printed, failure = "", "its process died"
+        self.process.join()
+        print(printed, end="")
+        report(self.name, failure, seconds)
+        return failure is not None
+
+
+def run_all(options, tests):
+    """Run, or list, those of the tests that are chosen: each a name, a function that returns its
+    outcome, and the function's argument. Returns the exit status."""
+    tests = [test for test in tests if chosen(options, test[0])]
     if options.list:
-        print("\n".join(t.name for t in tests))
+        print("\n".join(name for name, _, _ in tests))
         return 0
-    failed = 0
-    for test_ in tests:
-        began = time.monotonic()
-        failure = one(test_)
-        failed += failure is not None
-        report(test_.name, failure, time.monotonic() - began)
-    return end(len(tests) - failed, failed)
+    waiting, running, failed = iter(tests), {}, 0
+    while True:
+        while len(running) < options.jobs and (test := next(waiting, None)):
+            started = Running(*test)
+            running[started.result] = started
+        if not running:
+            return end(len(tests) - failed, failed)
+        for result in multiprocessing.connection.wait(running):
+            failed += running.pop(result).end()
+
+
+def run(options, one):
+    """The same of the registered tests; one(test) returns a test's outcome."""
+    return run_all(options, [(test.name, one, test) for test in TESTS
+                             if not test.long_only or getattr(options, "long", False)])
