@@ -142,7 +142,7 @@ static int greet(int fd, const GUID *service, int timeout_ms)
 	free(text);
 	if (err != -EPIPE)
 		return err;
-	/* Who has read the line may have refused before the padding was whole: the end tells why. */
+	/* Who has read the line may refuse before the padding is whole: the end tells why. */
 	return sent ? -EINPROGRESS : -ECONNRESET;
 }
 
