@@ -85,10 +85,9 @@ systemctl restart partita-agent
 
 
 def journal(guest):
-    """What the agent has logged. By its name, not by its unit: of a process that has ended before the
-    journal looks, the journal cannot tell to which unit it belonged."""
+    """What the agent has logged, all of it."""
     return "\n".join(lines(guest, "sh", "-c", "journalctl --sync; "
-                           "journalctl --no-pager -o cat -t partita-agent"))
+                           "journalctl --no-pager -o cat -u partita-agent"))
 
 
 def check_log(guest):
