@@ -51,6 +51,8 @@ static int make_pipes(struct ends *e)
 		e->its[i] = pair[i == SESSION_STDIN ? 0 : 1];
 		e->ours[i] = pair[i == SESSION_STDIN ? 1 : 0];
 		fcntl(e->ours[i], F_SETFL, O_NONBLOCK);
+		/* Two processes that wake each other seldom: it is no error where it may not be. */
+		fcntl(e->ours[i], F_SETPIPE_SZ, SESSION_WINDOW);
 	}
 	return 0;
 }

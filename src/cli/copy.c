@@ -120,6 +120,7 @@ static pid_t start_half(const struct half *h, const struct session *s, int *fd)
 
 	if (pipe2(pair, O_CLOEXEC))
 		return -1;
+	fcntl(pair[0], F_SETPIPE_SZ, SESSION_WINDOW); /* an improvement where it may be */
 	pid = fork();
 	if (pid == 0) {
 		close(pair[!its]);

@@ -1,9 +1,11 @@
 /*
  * relay.c - see relay.h. TLS by OpenSSL.
  *
- * One message is held in each direction, and what TLS had of the next: who does not take what comes
- * for him is not sent more, which the kernel's buffers and the streams' credit pass on to whoever
- * sends.
+ * A few messages are held in each direction, and what TLS had of the next: who does not take what
+ * comes for him is not sent more, which the kernel's buffers and the streams' credit pass on to
+ * whoever sends. In the guest each system call on the wire costs as much as thousands of bytes, and
+ * may wake the host; so TLS reads as much as there is, and what it writes is gathered until there
+ * is no more to say for now.
  */
 #include "session/relay.h"
 
@@ -26,6 +28,7 @@
 
 #define HANDSHAKE_TIME 30000000000ull /* nanoseconds */
 #define LINGER_TIME    5000000000ull
+#define WIRE_BUFFER    (64u << 10) /* bytes that are read from the wire, or written, at once */
 
 /* The quickest first, also where the guest's processor is a program (bench/README.md). */
 #define CIPHERS "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
@@ -40,6 +43,8 @@ struct relay {
 	size_t n_in;
 	struct session_message out; /* to the wire: not all written yet */
 	size_t n_out;
+	bool flush_due; /* TLS has what it could not write yet */
+	bool our_end;	/* our side has ended */
 };
 
 /* ---- The end --------------------------------------------------------------------------------- */
@@ -107,6 +112,23 @@ static int accept_any(X509_STORE_CTX *store, void *ctx)
 	return 1;
 }
 
+/* What TLS writes waits for flush(). */
+static bool use_wire(SSL *tls, int wire)
+{
+	BIO *in = BIO_new_socket(wire, BIO_NOCLOSE), *out = BIO_new_socket(wire, BIO_NOCLOSE);
+	BIO *buffer = BIO_new(BIO_f_buffer());
+
+	if (!in || !out || !buffer || BIO_set_write_buffer_size(buffer, WIRE_BUFFER) != 1) {
+		BIO_free(in);
+		BIO_free(out);
+		BIO_free(buffer);
+		return false;
+	}
+	SSL_set0_rbio(tls, in);
+	SSL_set0_wbio(tls, BIO_push(buffer, out));
+	return true;
+}
+
 static SSL *make_tls(struct relay *r)
 {
 	SSL_CTX *ctx = SSL_CTX_new(r->agent ? TLS_server_method() : TLS_client_method());
@@ -119,10 +141,12 @@ static SSL *make_tls(struct relay *r)
 	SSL_CTX_set_num_tickets(ctx, 0);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_cert_verify_callback(ctx, accept_any, NULL);
+	SSL_CTX_set_read_ahead(ctx, 1);
+	SSL_CTX_set_default_read_buffer_len(ctx, WIRE_BUFFER);
 	if (SSL_CTX_set_ciphersuites(ctx, CIPHERS) == 1 && (!r->agent || use_new_key(ctx)))
 		tls = SSL_new(ctx);
 	SSL_CTX_free(ctx);
-	if (!tls || !SSL_set_fd(tls, r->wire)) {
+	if (!tls || !use_wire(tls, r->wire)) {
 		SSL_free(tls);
 		return NULL;
 	}
@@ -233,6 +257,18 @@ static bool move_in(struct relay *r)
 	}
 }
 
+/* Writes what TLS gathered. As outcome(). */
+static int flush(struct relay *r)
+{
+	BIO *wire = SSL_get_wbio(r->tls);
+
+	r->flush_due = BIO_flush(wire) <= 0;
+	if (!r->flush_due)
+		return 1;
+	r->wire_wants |= POLLOUT;
+	return BIO_should_retry(wire) ? 0 : -1;
+}
+
 /* From our side to the wire. False: it is over. */
 static bool move_out(struct relay *r)
 {
@@ -245,9 +281,10 @@ static bool move_out(struct relay *r)
 			int got = session_receive(r->packets, &r->out, from, MSG_DONTWAIT);
 
 			if (got == -EAGAIN)
-				return true;
-			if (got <= 0)
-				return false;
+				return flush(r) >= 0;
+			r->our_end = got <= 0;
+			if (r->our_end)
+				return flush(r) == 0;
 			r->n_out = sizeof(r->out.header) + r->out.header.length;
 		}
 		done = outcome(r, SSL_write(r->tls, &r->out, (int)r->n_out));
@@ -268,7 +305,8 @@ static void exchange(struct relay *r)
 		if (!move_out(r) || !move_in(r))
 			return;
 		fds[0].events = r->wire_wants;
-		fds[1].events = (r->n_out ? 0 : POLLIN) | (r->packets_full ? POLLOUT : 0);
+		fds[1].events = (r->n_out || r->flush_due || r->our_end ? 0 : POLLIN) |
+				(r->packets_full ? POLLOUT : 0);
 		/* A side that has ended shows so all the time, also when that must wait. */
 		fds[0].fd = fds[0].events ? r->wire : -1;
 		fds[1].fd = fds[1].events ? r->packets : -1;
@@ -331,6 +369,7 @@ static void serve(bool agent, int wire, int packets)
 	else if (shake_hands(r) && tell_binding(r)) {
 		exchange(r);
 		SSL_shutdown(r->tls);
+		flush(r);
 	}
 	if (agent)
 		let_host_close(r);

@@ -16,6 +16,9 @@
 #include <unistd.h>
 
 #define GRANT_STEP (SESSION_WINDOW / 4)
+/* A message of so much is two records of TLS (RFC 8446, section 5.1), and not a few bytes more. */
+#define AT_ONCE ((2u << 14) - sizeof(struct session_header))
+static_assert(AT_ONCE <= SESSION_PAYLOAD_MAX, "it fits");
 
 void streams_init(struct streams *s, int packets)
 {
@@ -162,7 +165,7 @@ static bool source_wants(const struct streams *s, const struct stream *t)
 static int move_source(struct streams *s, unsigned which)
 {
 	struct stream *t = &s->stream[which];
-	uint8_t bytes[SESSION_PAYLOAD_MAX], other[SESSION_PAYLOAD_MAX], *out = bytes;
+	uint8_t bytes[AT_ONCE], other[AT_ONCE], *out = bytes;
 	size_t size = t->credit < sizeof(bytes) ? t->credit : sizeof(bytes);
 	ssize_t got = read(t->fd, bytes, size - (t->look_through ? 1 : 0));
 	size_t n = got > 0 ? (size_t)got : 0;
