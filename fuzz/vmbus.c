@@ -125,7 +125,7 @@ static bool busy(struct vmbus *bus)
 	busy = bus->inbox_count || bus->outbox || bus->leave != LEAVE_NOT ||
 	       readable(bus->wake_event);
 	for_each_channel (ch, bus)
-		busy |= ch->service == SERVICE_DUE || ch->service == SERVICE_STOPPED ||
+		busy |= ch->service == SERVICE_DUE || ch->service == SERVICE_ENDING ||
 			(ch->service == SERVICE_RUNNING && (ch->stop || readable(ch->event)));
 	pthread_mutex_unlock(&bus->lock);
 	return busy;
