@@ -36,18 +36,44 @@ HRESULT WINAPI WHvPostVirtualProcessorSynicMessage(
 	return hr;
 }
 
-/* The processor leaves its run, asks what is wanted, and finds the slot free or not. */
 HRESULT WINAPI WHvCancelRunVirtualProcessor(WHV_PARTITION_HANDLE p, UINT32 vp, UINT32 flags)
 {
 	struct guest *g = p;
-	bool full;
 
 	pthread_mutex_lock(&g->lock);
-	full = g->slot_full;
+	g->cancelled |= 1u << vp;
+	pthread_cond_broadcast(&g->changed);
 	pthread_mutex_unlock(&g->lock);
-	if (!full && g->bus)
-		vmbus_sints_deliverable(g->bus, vp, vmbus_sints_wanted(g->bus, vp));
 	return S_OK;
+}
+
+/*
+ * All processors: one that is cancelled leaves its run, asks what is wanted, and finds the slot free
+ * or not. Their thread is not the caller's, who may hold locks.
+ */
+static void *processors(void *arg)
+{
+	struct guest *g = arg;
+
+	pthread_mutex_lock(&g->lock);
+	while (!g->ends) {
+		const uint32_t cancelled = g->cancelled;
+		const bool full = g->slot_full;
+
+		if (!cancelled) {
+			pthread_cond_wait(&g->changed, &g->lock);
+			continue;
+		}
+		g->cancelled = 0;
+		pthread_mutex_unlock(&g->lock);
+		for (uint32_t vp = 0; !full && vp < GUEST_PROCESSORS; vp++)
+			if (cancelled >> vp & 1)
+				vmbus_sints_deliverable(
+					g->bus, vp, vmbus_sints_wanted(g->bus, vp));
+		pthread_mutex_lock(&g->lock);
+	}
+	pthread_mutex_unlock(&g->lock);
+	return NULL;
 }
 
 /* All processors share the slot. */
@@ -183,11 +209,17 @@ struct guest *guest_create(void)
 	config.tl_connect = tl_connect;
 	config.ctx = g;
 	assert_int_equal(vmbus_create(&config, &g->bus), 0);
+	assert_int_equal(pthread_create(&g->processors, NULL, processors, g), 0);
 	return g;
 }
 
 void guest_destroy(struct guest *g)
 {
+	pthread_mutex_lock(&g->lock);
+	g->ends = true;
+	pthread_cond_broadcast(&g->changed);
+	pthread_mutex_unlock(&g->lock);
+	pthread_join(g->processors, NULL);
 	vmbus_destroy(g->bus);
 	for (unsigned i = 0; i < GUEST_PORTS; i++)
 		assert_int_equal(g->ports[i].fd, 0);

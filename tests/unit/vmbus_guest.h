@@ -39,6 +39,9 @@ struct guest {
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
+	pthread_t processors;
+	uint32_t cancelled; /* processors, a bit each */
+	bool ends;
 	bool slot_full;
 	bool takes_at_once; /* the slot is never full: */
 	unsigned taken;	    /* so many messages came */
