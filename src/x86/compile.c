@@ -342,11 +342,12 @@ static unsigned compile_run(struct x86_compiler *k, unsigned first)
 		const struct x86_recipe *r = x86_recipe_of(k->recipes, o->fn);
 
 		k->op = i;
+		k->span = span(r);
 		k->pinned = 0;
 		if (!x86_compile_data(k, o, r) && !x86_compile_vector(k, o, r) &&
 			!x86_compile_branch(k, o, r, &end))
 			break;
-		i += span(r);
+		i += k->span;
 	}
 	if (!end && i < k->block->n_ops) {
 		x86_settle(k);

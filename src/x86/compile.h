@@ -65,6 +65,7 @@ struct x86_compiler {
 	const struct x86_recipes *recipes;
 	struct x86_block *block;
 	unsigned op;	 /* index of the operation being compiled */
+	unsigned span;	 /* how many are compiled with it, itself included */
 	unsigned origin; /* index of the one that RSI points to */
 	struct x86_place place;
 	uint16_t pinned; /* host registers in use by the operation */

@@ -515,41 +515,87 @@ COMPILE(compile_cmpxchg)
 
 /* ---- The stack, in 64-bit mode -------------------------------------------------------------- */
 
+/*
+ * Functions begin and end with several of a kind. Those at and behind the current operation that
+ * @may says can be done together, at most STACK_MOST; they are all compiled then.
+ */
+#define STACK_MOST 8u
+
+static unsigned take_alike(struct x86_compiler *k, bool (*may)(const struct x86_op *, bool))
+{
+	const struct x86_recipe *r = x86_recipe_of(k->recipes, k->block->ops[k->op].fn);
+	unsigned n = 1;
+
+	for (; n < STACK_MOST && k->op + n < k->block->n_ops; n++) {
+		const struct x86_op *o = &k->block->ops[k->op + n];
+		const struct x86_recipe *other = x86_recipe_of(k->recipes, o->fn);
+
+		if (other->kind != r->kind || !may(o, other->form == X86_FORM_RI))
+			break;
+	}
+	k->span = n;
+	return n;
+}
+
+static bool may_push(const struct x86_op *o, bool immediate)
+{
+	return immediate ? is_32_bits((int64_t)o->imm) : o->r0 != X86_R(X86_RSP);
+}
+
 COMPILE(compile_push)
 {
 	struct x86_host *h = &k->h;
-	unsigned sp, s = 0;
+	bool whole = r->form == X86_FORM_RI && !is_32_bits((int64_t)o->imm);
+	struct x86_host_mem m;
+	unsigned sp, n;
 
-	if (r->form == X86_FORM_RI && !is_32_bits((int64_t)o->imm))
+	if (whole)
 		return false;
 	x86_flags_spill(k);
 	sp = x86_use(k, X86_R(X86_RSP));
-	if (r->form == X86_FORM_R)
-		s = x86_use(k, o->r0);
-	x86_host_rm(h, HOST_LEA, 8, HOST_RDX, X86_AT(sp, -8));
-	if (r->form == X86_FORM_R) {
-		x86_host_rm(h, HOST_MOV_STORE, 8, s, x86_access(k, 8, true));
-	} else {
-		x86_host_rm(h, HOST_MOV_IMM, 8, 0, x86_access(k, 8, true));
-		x86_host_imm32(h, (int32_t)o->imm);
+	n = take_alike(k, may_push);
+	x86_host_rm(h, HOST_LEA, 8, HOST_RDX, X86_AT(sp, -8 * (int)n));
+	m = x86_access(k, 8 * n, true);
+	for (unsigned i = 0; i < n; i++) {
+		m.disp = 8 * (int)(n - 1 - i);
+		k->pinned = (uint16_t)(1u << sp);
+		if (x86_recipe_of(k->recipes, o[i].fn)->form == X86_FORM_R) {
+			x86_host_rm(h, HOST_MOV_STORE, 8, x86_use(k, o[i].r0), m);
+		} else {
+			x86_host_rm(h, HOST_MOV_IMM, 8, 0, m);
+			x86_host_imm32(h, (int32_t)o[i].imm);
+		}
 	}
 	x86_mod(k, X86_R(X86_RSP));
-	x86_host_rm(h, HOST_LEA, 8, sp, X86_AT(sp, -8));
+	x86_host_rm(h, HOST_LEA, 8, sp, X86_AT(sp, -8 * (int)n));
 	return true;
+}
+
+static bool may_pop(const struct x86_op *o, bool immediate)
+{
+	return o->r0 != X86_R(X86_RSP);
 }
 
 COMPILE(compile_pop)
 {
 	struct x86_host *h = &k->h;
-	unsigned sp;
+	struct x86_host_mem m;
+	unsigned sp, n;
 
+	if (o->r0 == X86_R(X86_RSP))
+		return false;
 	x86_flags_spill(k);
 	sp = x86_use(k, X86_R(X86_RSP));
+	n = take_alike(k, may_pop);
 	x86_host_rr(h, HOST_MOV_STORE, 8, sp, HOST_RDX);
-	x86_host_rm(h, HOST_MOV_LOAD, 8, HOST_RCX, x86_access(k, 8, false));
+	m = x86_access(k, 8 * n, false);
+	for (unsigned i = 0; i < n; i++) {
+		m.disp = 8 * (int)i;
+		k->pinned = (uint16_t)(1u << sp);
+		x86_host_rm(h, HOST_MOV_LOAD, 8, x86_def(k, o[i].r0), m);
+	}
 	x86_mod(k, X86_R(X86_RSP));
-	x86_host_rm(h, HOST_LEA, 8, sp, X86_AT(sp, 8));
-	x86_host_rr(h, HOST_MOV_STORE, 8, HOST_RCX, x86_def(k, o->r0));
+	x86_host_rm(h, HOST_LEA, 8, sp, X86_AT(sp, 8 * (int)n));
 	return true;
 }
 

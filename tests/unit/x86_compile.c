@@ -21,7 +21,7 @@
 	0x50000u /* in RBX: a page before it and two from it on, then one that is not there        \
 		  */
 #define DATA_END 0x52000u
-#define STACK	 0x60000u
+#define STACK	 0x60000u /* with two pages below it */
 #define PROGRAMS 4000
 
 /* ---- Random --------------------------------------------------------------------------------- */
@@ -245,18 +245,30 @@ static void exchange(struct program *p)
 		p, below(2), opcodes[below(3)] + (size > 1), size, any_register(), below(2));
 }
 
+/* As many pushes as pops: one or two, or as functions begin and end. */
 static void stack(struct program *p)
 {
-	static const uint8_t pushes[] = {0x50, 0x51, 0x52, 0x54, 0x56, 0x57};
-	static const uint8_t pops[] = {0x58, 0x59, 0x5a, 0x5e, 0x5f};
+	static const uint8_t registers[] = {0, 1, 2, 4, 6, 7, 8, 9, 12, 14};
+	unsigned n = below(2) ? 1 + below(2) : 1 + below(10), reg;
 
-	put(p, pushes[below(sizeof(pushes))]);
-	if (below(2)) {
-		put(p, 0x6a);
-		put(p, below(256));
-		put(p, pops[below(sizeof(pops))]);
+	for (unsigned i = 0; i < n; i++) {
+		if (below(5) == 0) {
+			put_bytes(p, 0x6a | below(256) << 8, 2);
+			continue;
+		}
+		reg = registers[below(sizeof(registers))];
+		if (reg > 7)
+			put(p, 0x41);
+		put(p, 0x50 | (reg & 7));
 	}
-	put(p, pops[below(sizeof(pops))]);
+	while (n--) {
+		do
+			reg = registers[below(sizeof(registers))];
+		while (reg == 4);
+		if (reg > 7)
+			put(p, 0x41);
+		put(p, 0x58 | (reg & 7));
+	}
 }
 
 static void extend_accumulator(struct program *p)
@@ -430,12 +442,27 @@ static struct flat_result run(struct flat *g, const struct program *p, const str
 	memcpy(s->fx.xmm, in->fx.xmm, sizeof(s->fx.xmm));
 	s->rflags = in->rflags;
 	memcpy(g->ram + DATA - 0x1000, data, 0x3000);
-	memset(g->ram + STACK - 0x1000, 0, 0x1000);
+	memset(g->ram + STACK - 0x2000, 0, 0x2000);
 	flat_write(g, CODE, p->code, p->n);
 	result = flat_run(g, 0);
 	*out = *s;
 	*instructions = x86_vcpu_instructions(g->vcpu[0]) - before;
 	return result;
+}
+
+/* Mostly within a page; else it soon reaches the next one, or one that is not there. */
+static uint64_t any_stack(void)
+{
+	unsigned near = below(16) ? 8 * below(12) : below(96);
+
+	switch (below(8)) {
+	case 0:
+		return STACK - 0x1000 + near;
+	case 1:
+		return DATA_END + 0x1000 + near;
+	default:
+		return STACK - 0x100 - near;
+	}
 }
 
 static void test_random(void **state)
@@ -459,7 +486,7 @@ static void test_random(void **state)
 			memcpy((char *)in.fx.xmm + k, &(uint64_t){random64()}, 8);
 		in.gpr[X86_RBX] = DATA;
 		in.gpr[X86_RBP] = 1 + below(6);
-		in.gpr[X86_RSP] = STACK - 0x100;
+		in.gpr[X86_RSP] = any_stack();
 		in.gpr[X86_R15] = below(64);
 		for (unsigned k = 0; k < sizeof(data); k += 8)
 			memcpy(data + k, &(uint64_t){random64()}, 8);
@@ -475,8 +502,10 @@ static void test_random(void **state)
 			a.error != b.error || a.address != b.address ||
 			memcmp(pair->plain->ram + DATA - 0x1000,
 				pair->compiled->ram + DATA - 0x1000, 0x3000) ||
-			memcmp(pair->plain->ram + STACK - 0x1000,
-				pair->compiled->ram + STACK - 0x1000, 0x1000)) {
+			memcmp(pair->plain->ram + STACK - 0x2000,
+				pair->compiled->ram + STACK - 0x2000, 0x2000) ||
+			memcmp(pair->plain->ram + DATA_END + 0x1000,
+				pair->compiled->ram + DATA_END + 0x1000, 0x1000)) {
 			print_message(
 				"program %u, X86_SEED=%#lx, to RIP %#lx and %#lx, flags %#lx and "
 				"%#lx, %lu and %lu instructions, vectors %d %d\n",
