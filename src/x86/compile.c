@@ -43,6 +43,8 @@ static void place_clear(struct x86_place *p)
 	memset(p->host_of, HOST_NONE, sizeof(p->host_of));
 	memset(p->guest_of, X86_GUEST_REGS, sizeof(p->guest_of));
 	p->dirty = 0;
+	for (unsigned i = 0; i < X86_WINDOWS; i++)
+		p->window[i].base = X86_GUEST_REGS;
 	p->flags_host = false;
 	p->flags_saved = true;
 }
@@ -52,6 +54,15 @@ static void write_back(struct x86_host *h, const struct x86_place *p)
 	for (unsigned r = 0; r < HOST_REGS; r++)
 		if (p->dirty >> r & 1)
 			x86_host_rm(h, HOST_MOV_STORE, 8, r, guest_slot(p->guest_of[r]));
+}
+
+void x86_window_close(struct x86_place *p, unsigned i)
+{
+	struct x86_window *w = &p->window[i];
+
+	if (w->base != X86_GUEST_REGS)
+		p->guest_of[w->host] = X86_GUEST_REGS;
+	w->base = X86_GUEST_REGS;
 }
 
 /* A register that the current operation does not use: a free one, or the one used longest ago. */
@@ -70,7 +81,9 @@ static unsigned take_host(struct x86_compiler *k)
 		if (best == HOST_NONE || k->used[r] < k->used[best])
 			best = r;
 	}
-	if (p->guest_of[best] != X86_GUEST_REGS) {
+	if (p->guest_of[best] >= X86_GUEST_WINDOW) {
+		x86_window_close(p, p->guest_of[best] - X86_GUEST_WINDOW);
+	} else if (p->guest_of[best] != X86_GUEST_REGS) {
 		if (p->dirty >> best & 1)
 			x86_host_rm(&k->h, HOST_MOV_STORE, 8, best, guest_slot(p->guest_of[best]));
 		p->host_of[p->guest_of[best]] = HOST_NONE;
@@ -95,8 +108,12 @@ static unsigned hold(struct x86_compiler *k, uint8_t r, bool load, bool change)
 	}
 	k->pinned |= (uint16_t)(1u << host);
 	k->used[host] = ++k->now;
-	if (change)
-		p->dirty |= (uint16_t)(1u << host);
+	if (!change)
+		return host;
+	p->dirty |= (uint16_t)(1u << host);
+	for (unsigned i = 0; i < X86_WINDOWS; i++)
+		if (p->window[i].base == guest)
+			x86_window_close(p, i);
 	return host;
 }
 

@@ -33,12 +33,24 @@
 
 #define X86_GUEST_REGS 20u /* X86_R(0) to X86_R_T0 */
 
+/* Where [register + low, register + high) of the guest is: compile_window.c. */
+struct x86_window {
+	uint8_t base;	   /* guest's register; X86_GUEST_REGS: no window */
+	uint8_t host;	   /* register with what is to be added to the linear address */
+	bool write;
+	int32_t low, high;
+};
+
+#define X86_WINDOWS	 2u
+#define X86_GUEST_WINDOW (X86_GUEST_REGS + 1) /* in guest_of[]: the register of window 0, of 1 */
+
 /* What is where at some point of the code. */
 struct x86_place {
 	uint8_t host_of[X86_GUEST_REGS]; /* HOST_NONE: only in the vcpu */
 	uint8_t guest_of[HOST_REGS];	 /* X86_GUEST_REGS: none */
 	uint16_t dirty;			 /* host registers: newer than the vcpu */
 	bool flags_host, flags_saved;	 /* in the host's flags, in vcpu.fl; one of them at least */
+	struct x86_window window[X86_WINDOWS];
 };
 
 enum x86_exit_kind {
@@ -128,6 +140,16 @@ struct x86_host_mem x86_access(struct x86_compiler *k, unsigned size, bool write
 /* Both of them. */
 struct x86_host_mem x86_memory(
 	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r, bool write);
+
+/*
+ * x86_window_operand - the same, for the kinds of recipes that compile_window.c knows: @o's operand, by what
+ * was looked up for an earlier access if that will do. Flags and RAX, RCX and RDX may be overwritten
+ * or not, and the operand may need RAX and RDX; the flags have been spilled if so.
+ */
+struct x86_host_mem x86_window_operand(
+	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r, bool write);
+/* Window @i is no more. */
+void x86_window_close(struct x86_place *p, unsigned i);
 
 /* The field of operation @op that @offset says, while RSI points to k->origin. */
 struct x86_host_mem x86_op_field(const struct x86_compiler *k, unsigned op, size_t offset);

@@ -96,7 +96,7 @@ COMPILE(compile_alu)
 	if (!is_32_bits(v) && (r->form == X86_FORM_RI || r->form == X86_FORM_MI))
 		return false;
 	if (is_memory(r))
-		m = x86_memory(
+		m = x86_window_operand(
 			k, o, r, !compare && (r->form == X86_FORM_MR || r->form == X86_FORM_MI));
 	if (r->form == X86_FORM_RR || r->form == X86_FORM_MR)
 		s = x86_use(k, o->r1);
@@ -139,11 +139,11 @@ COMPILE(compile_test)
 		x86_host_rr(h, HOST_GROUP3, r->size, 0, x86_use(k, o->r0));
 		x86_host_imm(h, r->size, (uint64_t)v);
 	} else if (r->form == X86_FORM_MR) {
-		struct x86_host_mem m = x86_memory(k, o, r, false);
+		struct x86_host_mem m = x86_window_operand(k, o, r, false);
 
 		x86_host_rm(h, HOST_TEST, r->size, x86_use(k, o->r1), m);
 	} else {
-		x86_host_rm(h, HOST_GROUP3, r->size, 0, x86_memory(k, o, r, false));
+		x86_host_rm(h, HOST_GROUP3, r->size, 0, x86_window_operand(k, o, r, false));
 		x86_host_imm(h, r->size, (uint64_t)v);
 	}
 	x86_flags_set(k);
@@ -163,7 +163,7 @@ COMPILE(compile_unary)
 	unsigned d = 0;
 
 	if (is_memory(r))
-		m = x86_memory(k, o, r, true);
+		m = x86_window_operand(k, o, r, true);
 	else
 		d = x86_mod(k, o->r0);
 	if (step)
@@ -209,13 +209,13 @@ COMPILE(compile_mov)
 		}
 		return true;
 	case X86_FORM_RM: {
-		struct x86_host_mem m = x86_memory(k, o, r, false);
+		struct x86_host_mem m = x86_window_operand(k, o, r, false);
 
 		x86_host_rm(h, HOST_MOV_LOAD, r->size, result(k, o->r0, r->size), m);
 		return true;
 	}
 	case X86_FORM_MR: {
-		struct x86_host_mem m = x86_memory(k, o, r, true);
+		struct x86_host_mem m = x86_window_operand(k, o, r, true);
 
 		x86_host_rm(h, HOST_MOV_STORE, r->size, x86_use(k, o->r1), m);
 		return true;
@@ -223,7 +223,7 @@ COMPILE(compile_mov)
 	default:
 		if (!is_32_bits(v))
 			return false;
-		x86_host_rm(h, HOST_MOV_IMM, r->size, 0, x86_memory(k, o, r, true));
+		x86_host_rm(h, HOST_MOV_IMM, r->size, 0, x86_window_operand(k, o, r, true));
 		x86_host_imm(h, r->size, (uint64_t)v);
 		return true;
 	}
@@ -238,7 +238,7 @@ COMPILE(compile_extend)
 		struct x86_host_mem m;
 
 		source.size = r->from;
-		m = x86_memory(k, o, &source, false);
+		m = x86_window_operand(k, o, &source, false);
 		x86_host_rm(&k->h, code, r->size, result(k, o->r0, r->size), m);
 	} else {
 		unsigned s = x86_use(k, o->r1);
@@ -283,7 +283,7 @@ COMPILE(compile_cmov)
 	unsigned s = HOST_RCX;
 
 	if (r->form == X86_FORM_RM)
-		x86_host_rm(h, HOST_MOV_LOAD, r->size, s, x86_memory(k, o, r, false));
+		x86_host_rm(h, HOST_MOV_LOAD, r->size, s, x86_window_operand(k, o, r, false));
 	else
 		s = x86_use(k, o->r1);
 	x86_flags_load(k);
@@ -412,7 +412,7 @@ COMPILE(compile_scan)
 	unsigned s = HOST_RCX;
 
 	if (r->form == X86_FORM_RM)
-		x86_host_rm(&k->h, HOST_MOV_LOAD, r->size, s, x86_memory(k, o, r, false));
+		x86_host_rm(&k->h, HOST_MOV_LOAD, r->size, s, x86_window_operand(k, o, r, false));
 	else
 		s = x86_use(k, o->r1);
 	x86_flags_load(k);
@@ -431,7 +431,7 @@ COMPILE(compile_mul)
 	if (r->size < 4)
 		return false;
 	if (r->form == X86_FORM_M)
-		x86_host_rm(h, HOST_MOV_LOAD, r->size, s, x86_memory(k, o, r, false));
+		x86_host_rm(h, HOST_MOV_LOAD, r->size, s, x86_window_operand(k, o, r, false));
 	else
 		s = x86_use(k, o->r1);
 	x86_flags_load(k);
@@ -450,7 +450,7 @@ COMPILE(compile_imul)
 	unsigned s = HOST_RCX;
 
 	if (is_memory(r))
-		x86_host_rm(h, HOST_MOV_LOAD, r->size, s, x86_memory(k, o, r, false));
+		x86_host_rm(h, HOST_MOV_LOAD, r->size, s, x86_window_operand(k, o, r, false));
 	else
 		s = x86_use(k, o->r1);
 	x86_flags_load(k);

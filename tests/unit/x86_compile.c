@@ -45,7 +45,7 @@ static unsigned below(unsigned n)
 /* ---- Programs ------------------------------------------------------------------------------- */
 
 struct program {
-	uint8_t code[2048];
+	uint8_t code[8192];
 	unsigned n;
 };
 
@@ -60,7 +60,7 @@ static void put_bytes(struct program *p, uint64_t v, unsigned n)
 		put(p, (unsigned)(v >> (8 * i)) & 0xff);
 }
 
-/* RBX addresses memory, RBP counts, R15 is an index: those, and RSP, are only read. */
+/* RBX addresses memory, RBP counts, R15 is an index: those, and RSP, are changed with care only. */
 static unsigned any_register(void)
 {
 	static const uint8_t of[] = {0, 1, 2, 6, 7, 8, 9, 10, 11, 12, 13, 14};
@@ -317,6 +317,71 @@ static void vector(struct program *p)
 	put_bytes(p, (uint32_t)((int32_t)below(64) - 32) * 16 + (below(40) ? 0 : 4), 4);
 }
 
+/* One access at [base + disp8], with register @reg where it has one. */
+static void put_field(struct program *p, unsigned base, unsigned reg, unsigned disp)
+{
+	static const uint16_t opcodes[] = {0x8b, 0x89, 0x8a, 0x88, 0x03, 0x01, 0x3b, 0x85, 0xfe, 0xff,
+		0x83, 0x80, 0xc7, 0xf6, 0x0fb6, 0x0fbf, 0x0f44, 0x0faf, 0x0fbc, 0x63, 0x69};
+	unsigned opcode = opcodes[below(sizeof(opcodes) / sizeof(opcodes[0]))];
+	unsigned group = opcode == 0xfe || opcode == 0xff   ? below(2)
+			 : opcode == 0x83 || opcode == 0x80 ? below(8)
+			 : opcode == 0xf6		    ? 2 + below(2)
+			 : opcode == 0xc7		    ? 0
+							    : reg;
+
+	put(p, 0x40 | below(2) << 3 | group >> 3 << 2 | base >> 3);
+	if (opcode >> 8)
+		put(p, opcode >> 8);
+	put(p, opcode & 0xff);
+	put(p, 0x40 | (group & 7) << 3 | (base & 7));
+	if ((base & 7) == 4)
+		put(p, 0x24);
+	put(p, disp & 0xff);
+	if (opcode == 0x83 || opcode == 0x80)
+		put(p, below(256));
+	else if (opcode == 0xc7 || opcode == 0x69)
+		put_bytes(p, (uint32_t)random64(), 4);
+}
+
+/* Below RSP, where no return address is. */
+static unsigned any_field(unsigned base, unsigned range)
+{
+	return base == 4 ? -(8 + below(range - 7)) : below(range) - below(range / 2);
+}
+
+/* Fields of objects at RBX, RSP or R13, among which some change the register. */
+static void fields(struct program *p)
+{
+	static const uint8_t bases[] = {3, 3, 4, 13};
+	unsigned n = 2 + below(8), base = bases[below(4)], other = bases[below(4)];
+	unsigned range = below(3) ? 48 : 128, moved = 0;
+
+	if (base == 13 || other == 13) {
+		put_bytes(p, 0x6b8d4c, 3); /* lea r13, [rbx + disp8] */
+		put(p, below(128));
+	}
+	while (n--) {
+		unsigned reg = any_register(), at = below(4) ? base : other;
+
+		if (reg == 13 && (base == 13 || other == 13))
+			reg = 12;
+		put_field(p, at, reg, any_field(at, range));
+		if (below(6) == 0) { /* add rbx, 8 */
+			put_bytes(p, 0x08c38348, 4);
+			moved++;
+		}
+		if (below(10) == 0) { /* jz over an access */
+			unsigned here = p->n + 2;
+
+			put_bytes(p, 0x0074, 2);
+			put_field(p, at, reg, any_field(at, range));
+			p->code[here - 1] = (uint8_t)(p->n - here);
+		}
+	}
+	while (moved--) /* lea rbx, [rbx - 8] */
+		put_bytes(p, 0xf85b8d48, 4);
+}
+
 /* What has no recipe, between what has. */
 static void uncompiled(struct program *p)
 {
@@ -338,7 +403,7 @@ static void uncompiled(struct program *p)
 }
 
 static void (*const makers[])(struct program *) = {arithmetic, arithmetic, arithmetic, one_operand,
-	test, move, move, move, shift, bits, product, exchange, stack, extend_accumulator, vector,
+	fields, fields, test, move, move, move, shift, bits, product, exchange, stack, extend_accumulator, vector,
 	vector, uncompiled};
 
 static void any_instruction(struct program *p)
@@ -363,8 +428,11 @@ static void any_branch(struct program *p)
 		put_bytes(p, 0x70 + below(16), 2);
 	}
 	at = p->n;
-	while (n--)
-		any_instruction(p);
+	do {
+		p->n = at;
+		for (unsigned i = 0; i < n; i++)
+			any_instruction(p);
+	} while (!call && !far && p->n - at > 127);
 	if (call)
 		put(p, 0xc3);
 	if (call || far) {
@@ -484,7 +552,7 @@ static void test_random(void **state)
 			in.gpr[r] = random64() >> below(64);
 		for (unsigned k = 0; k < sizeof(in.fx.xmm); k += 8)
 			memcpy((char *)in.fx.xmm + k, &(uint64_t){random64()}, 8);
-		in.gpr[X86_RBX] = DATA;
+		in.gpr[X86_RBX] = DATA + (below(3) ? 16 * below(256) : 0);
 		in.gpr[X86_RBP] = 1 + below(6);
 		in.gpr[X86_RSP] = any_stack();
 		in.gpr[X86_R15] = below(64);
