@@ -21,8 +21,8 @@
  * RBP and R12 to R15 are not kept: x86_enter() of miss.S, through which blocks are entered, does
  * that.
  *
- * compile.c keeps account of registers, flags and exits; compile_data.c, compile_vector.c and
- * compile_branch.c know the recipes.
+ * compile.c keeps account of registers, flags and exits, compile_window.c of pages that were looked
+ * up; compile_data.c, compile_vector.c and compile_branch.c know the recipes.
  */
 #ifndef PARTITA_X86_COMPILE_H
 #define PARTITA_X86_COMPILE_H
@@ -160,8 +160,7 @@ struct x86_host_mem x86_op_field(const struct x86_compiler *k, unsigned op, size
  */
 void x86_go(struct x86_compiler *k, unsigned op, unsigned block);
 
-/* ---- compile_data.c, compile_vector.c, compile_branch.c
- * -------------------------------------------------------- */
+/* ---- compile_data.c, compile_vector.c, compile_branch.c ------------------------------------- */
 
 /* Returns false: not this one. */
 bool x86_compile_data(struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r);

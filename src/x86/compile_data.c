@@ -545,11 +545,10 @@ static bool may_push(const struct x86_op *o, bool immediate)
 COMPILE(compile_push)
 {
 	struct x86_host *h = &k->h;
-	bool whole = r->form == X86_FORM_RI && !is_32_bits((int64_t)o->imm);
 	struct x86_host_mem m;
 	unsigned sp, n;
 
-	if (whole)
+	if (r->form == X86_FORM_RI && !is_32_bits((int64_t)o->imm))
 		return false;
 	x86_flags_spill(k);
 	sp = x86_use(k, X86_R(X86_RSP));
