@@ -42,11 +42,13 @@ struct waiting {
 	uint64_t until; /* 0: this place is free */
 };
 
-/* A file that is removed at the end, if it is still the same. */
+/*
+ * A file that is removed at the end, if it is still the same. Another that has come to its path may
+ * have been given the inode that the first one left; when they were made tells them apart.
+ */
 struct place {
 	const char *path;
-	dev_t device;
-	ino_t inode;
+	struct statx file;
 };
 
 struct broker {
@@ -395,25 +397,37 @@ static int detach(int *fd)
 	return 0;
 }
 
+static bool look_at(const char *path, struct statx *file)
+{
+	return statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, file) == 0;
+}
+
+/* A file system that does not keep when a file was made says zero. */
+static bool same_file(const struct statx *a, const struct statx *b)
+{
+	return a->stx_dev_major == b->stx_dev_major && a->stx_dev_minor == b->stx_dev_minor &&
+	       a->stx_ino == b->stx_ino && a->stx_btime.tv_sec == b->stx_btime.tv_sec &&
+	       a->stx_btime.tv_nsec == b->stx_btime.tv_nsec;
+}
+
 static void note_places(struct broker *b)
 {
 	unsigned n = 0;
-	struct stat st;
 
 	for (char *const *path = b->config->paths; path && *path && n < BROKER_PATHS; path++)
-		if (lstat(*path, &st) == 0)
-			b->places[n++] = (struct place){*path, st.st_dev, st.st_ino};
+		if (look_at(*path, &b->places[n].file))
+			b->places[n++].path = *path;
 }
 
 /* Another machine may have come since, which has the same ID or takes the same path. */
 static void remove_places(const struct broker *b)
 {
-	struct stat st;
+	struct statx now;
 
 	for (unsigned i = 0; i < BROKER_PATHS && b->places[i].path; i++) {
 		const struct place *p = &b->places[i];
 
-		if (lstat(p->path, &st) == 0 && st.st_dev == p->device && st.st_ino == p->inode)
+		if (look_at(p->path, &now) && same_file(&now, &p->file))
 			unlink(p->path);
 	}
 }
