@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/pass.h"
 #include "base/rundir.h"
 #include "cli/cli.h"
 #include "worker/control.h"
@@ -82,31 +83,16 @@ int cli_machine_listen(const char *name, bool must)
 
 static bool send_request(int fd, const char *text, const int *fds, unsigned n)
 {
-	union {
-		char room[CMSG_SPACE(CONTROL_FDS * sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
-	struct iovec iov = {(char *)text, strlen(text)};
-	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+	size_t left = strlen(text);
 
-	if (n) {
-		struct cmsghdr *h = &control.align;
-
-		h->cmsg_level = SOL_SOCKET;
-		h->cmsg_type = SCM_RIGHTS;
-		h->cmsg_len = CMSG_LEN(n * sizeof(int));
-		memcpy(CMSG_DATA(h), fds, n * sizeof(int));
-		message.msg_control = &control;
-		message.msg_controllen = CMSG_SPACE(n * sizeof(int));
-	}
-	while (iov.iov_len) {
-		ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+	while (left) {
+		ssize_t sent = pass_send(fd, text, left, fds, n);
 
 		if (sent < 0)
 			return false;
-		iov.iov_base = (char *)iov.iov_base + sent;
-		iov.iov_len -= (size_t)sent;
-		message.msg_controllen = 0;
+		text += sent;
+		left -= (size_t)sent;
+		n = 0;
 	}
 	return true;
 }

@@ -31,6 +31,7 @@
 #include "base/guid.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/pass.h"
 #include "hvsocket/places.h"
 #include "hvsocket/services.h"
 
@@ -68,24 +69,9 @@ struct broker {
 static void answer(struct broker *b, const struct broker_question *q, int err, int given)
 {
 	struct broker_answer a = {.tag = q->tag, .err = err};
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr header;
-	} control = {0};
-	struct iovec iov = {&a, sizeof(a)};
-	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	if (given >= 0) {
-		message.msg_control = &control;
-		message.msg_controllen = sizeof(control.room);
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.header), &given, sizeof(given));
-	}
 	/* When it cannot be sent the machine is gone, which the next look at the socket says. */
-	while (sendmsg(b->fd, &message, MSG_NOSIGNAL) < 0 && errno == EINTR)
-		;
+	pass_send(b->fd, &a, sizeof(a), &given, given >= 0);
 	if (given >= 0)
 		close(given);
 }
@@ -479,26 +465,15 @@ int broker_start(const struct broker_config *config, int *fd)
 
 int broker_receive(int fd, struct broker_answer *a, int *given)
 {
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr header;
-	} control;
-	struct iovec iov = {a, sizeof(*a)};
-	struct msghdr message = {.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control.room)};
-	ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	struct cmsghdr *h;
+	unsigned n_given = 1;
+	ssize_t n = pass_receive(fd, a, sizeof(*a), given, &n_given);
 
+	if (!n_given)
+		*given = -1;
+	if (n == sizeof(*a))
+		return 1;
+	if (*given >= 0)
+		close(*given);
 	*given = -1;
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return 0;
-	if (n != sizeof(*a))
-		return -EPIPE;
-	h = CMSG_FIRSTHDR(&message);
-	if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS &&
-		h->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(given, CMSG_DATA(h), sizeof(*given));
-	return 1;
+	return n == -EAGAIN ? 0 : -EPIPE;
 }

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/guid.h"
+#include "base/pass.h"
 #include "worker/machine.h"
 #include "worker/services.h"
 
@@ -237,44 +238,17 @@ void control_answer(struct control_client *c, struct json_object *reply)
 	client_destroy(c);
 }
 
-static void take_descriptors(struct control_client *c, struct msghdr *message)
-{
-	for (struct cmsghdr *h = CMSG_FIRSTHDR(message); h; h = CMSG_NXTHDR(message, h)) {
-		unsigned n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (unsigned i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(h) + i * sizeof(fd), sizeof(fd));
-			if (c->n_fds < CONTROL_FDS)
-				c->fds[c->n_fds++] = fd;
-			else
-				close(fd);
-		}
-	}
-}
-
 static void client_ready(void *ctx, uint32_t events)
 {
 	struct control_client *c = ctx;
-	union {
-		char room[CMSG_SPACE(CONTROL_FDS * sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = {c->line + c->have, sizeof(c->line) - 1 - c->have};
-	struct msghdr message = {.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.room,
-		.msg_controllen = sizeof(control.room)};
-	ssize_t n = recvmsg(c->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	unsigned n_fds = CONTROL_FDS - c->n_fds;
+	ssize_t n = pass_receive(
+		c->fd, c->line + c->have, sizeof(c->line) - 1 - c->have, c->fds + c->n_fds, &n_fds);
 	char *end;
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n == -EAGAIN)
 		return;
-	if (n > 0)
-		take_descriptors(c, &message);
+	c->n_fds += n_fds;
 	if (n > 0 && !c->deferred) {
 		end = memchr(c->line + c->have, '\n', (size_t)n);
 		c->have += (size_t)n;

@@ -31,7 +31,7 @@
 #define PARTITA_WORKER_CONTROL_H
 
 #define CONTROL_LINE 65536u
-#define CONTROL_FDS  250u /* less than what the kernel passes at once */
+#define CONTROL_FDS  250u /* less than PASS_MOST */
 
 struct control;
 struct control_client;

@@ -19,11 +19,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/pass.h"
 #include "disk/disk.h"
 #include "worker_machine.h"
 
-#define SIZE	 (1u << 20)
-#define MOST_FDS 253 /* that a message can carry (SCM_MAX_FD) */
+#define SIZE (1u << 20)
 
 static struct test_machine *f;
 
@@ -81,24 +81,7 @@ static int client(void)
 /* Sends bytes with descriptors; false: the machine has closed. */
 static bool put(int client, const void *bytes, size_t n, const int *fds, unsigned n_fds)
 {
-	union {
-		char room[CMSG_SPACE(MOST_FDS * sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
-	struct iovec iov = {(void *)bytes, n};
-	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-	ssize_t sent;
-
-	if (n_fds) {
-		message.msg_control = control.room;
-		message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-		control.align = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
-			.cmsg_type = SCM_RIGHTS,
-			.cmsg_len = CMSG_LEN(n_fds * sizeof(int))};
-		memcpy(CMSG_DATA(&control.align), fds, n_fds * sizeof(int));
-	}
-	sent = sendmsg(client, &message, MSG_NOSIGNAL);
-	return sent == (ssize_t)n;
+	return pass_send(client, bytes, n, fds, n_fds) == (ssize_t)n;
 }
 
 static const char *take(int client)
@@ -351,14 +334,14 @@ static void test_gone_in_the_middle(void **state)
 /* More than are taken: whatever came is closed again. */
 static void test_too_many_descriptors(void **state)
 {
-	int fds[MOST_FDS], ends[2], c = client();
+	int fds[PASS_MOST], ends[2], c = client();
 	char byte;
 
 	assert_int_equal(pipe(ends), 0);
-	for (unsigned i = 0; i < MOST_FDS; i++)
+	for (unsigned i = 0; i < PASS_MOST; i++)
 		fds[i] = ends[1];
 	for (unsigned i = 0; i < 3; i++)
-		assert_true(put(c, " ", 1, fds, MOST_FDS));
+		assert_true(put(c, " ", 1, fds, PASS_MOST));
 	assert_true(put(c, ATTACH "}\n", sizeof(ATTACH "}\n") - 1, NULL, 0));
 	assert_refused(take(c));
 	close(ends[1]);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/pass.h"
 #include "hvsocket/broker.h"
 #include "worker/questions.h"
 
@@ -131,22 +132,8 @@ static struct broker_question read_question(struct world *w)
 static void reply(struct world *w, uint32_t tag, int err, int given)
 {
 	struct broker_answer a = {.tag = tag, .err = err};
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr header;
-	} control = {0};
-	struct iovec iov = {&a, sizeof(a)};
-	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	if (given >= 0) {
-		message.msg_control = &control;
-		message.msg_controllen = sizeof(control.room);
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.header), &given, sizeof(given));
-	}
-	assert_int_equal(sendmsg(w->broker, &message, 0), sizeof(a));
+	assert_int_equal(pass_send(w->broker, &a, sizeof(a), &given, given >= 0), sizeof(a));
 }
 
 /* ---- Tests ----------------------------------------------------------------------------------- */
