@@ -15,6 +15,7 @@
 #include "chipset/acpi.h"
 #include "chipset/acpi_tables.h"
 #include "chipset/aml.h"
+#include "folder.h"
 
 static uint8_t area[ACPI_AREA_SIZE] __attribute__((aligned(4096)));
 
@@ -280,13 +281,13 @@ static void test_iasl_agrees(void **state)
 	static const char *const fadt_words[] = {"Reset Register Supported (V2) : 1", NULL};
 	static const char *const madt_words[] = {"Local APIC NMI", NULL};
 	static const char *const waet_words[] = {"Windows ACPI Emulated", NULL};
-	char folder[] = "/tmp/partita-acpi-XXXXXX", command[128];
+	char folder[FOLDER], command[128];
 	struct acpi_rsdp *rsdp = build(&two_processors);
 	struct acpi_fadt *fadt = find(rsdp, "FACP");
 
 	if (system("command -v iasl > /dev/null 2>&1"))
 		skip();
-	assert_non_null(mkdtemp(folder));
+	folder_make(folder);
 	write_table(folder, "dsdt", table(fadt->x_dsdt, "DSDT"));
 	write_table(folder, "facp", &fadt->header);
 	write_table(folder, "apic", find(rsdp, "APIC"));
@@ -301,8 +302,7 @@ static void test_iasl_agrees(void **state)
 	 */
 	snprintf(command, sizeof(command), "cd %s && iasl -vw 6033 dsdt.dsl > log", folder);
 	assert_int_equal(system(command), 0);
-	snprintf(command, sizeof(command), "rm -r %s", folder);
-	assert_int_equal(system(command), 0);
+	folder_remove(folder);
 }
 
 int main(void)

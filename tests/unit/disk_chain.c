@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "disk/disk.h"
+#include "folder.h"
 #include "winerror.h"
 
 #define MIB (1ull << 20)
@@ -21,7 +22,7 @@
 /* base.FORMAT in folder/bases, child.FORMAT in folder/vms. */
 struct fixture {
 	struct disk_engine *engine;
-	char folder[64];
+	char folder[FOLDER];
 };
 
 static enum disk_format format;
@@ -118,8 +119,7 @@ static int set_up(void **state)
 	char path[128];
 
 	assert_non_null(f);
-	snprintf(f->folder, sizeof(f->folder), "/tmp/disk_chain-XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder);
 	snprintf(path, sizeof(path), "%s/bases", f->folder);
 	assert_int_equal(mkdir(path, 0700), 0);
 	snprintf(path, sizeof(path), "%s/vms", f->folder);
@@ -137,11 +137,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
 	disk_engine_destroy(f->engine);
-	snprintf(command, sizeof(command), "rm -r %s", f->folder);
-	assert_int_equal(system(command), 0);
+	folder_remove(f->folder);
 	free(f);
 	return 0;
 }

@@ -25,6 +25,7 @@
 
 #include "disk/disk.h"
 #include "disk/file.h"
+#include "folder.h"
 #include "winerror.h"
 
 #define MIB (1ull << 20)
@@ -42,7 +43,7 @@ int fdatasync(int fd)
 
 struct fixture {
 	struct disk_engine *engine;
-	char folder[64], path[128];
+	char folder[FOLDER], path[128];
 	struct disk *disk;
 };
 
@@ -53,8 +54,7 @@ static int set_up(void **state)
 	struct disk_open_options options = {.flags = DISK_OPEN_WRITE};
 	struct disk_problem problem = {0};
 
-	snprintf(f->folder, sizeof(f->folder), "/tmp/disk_core-XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder);
 	snprintf(f->path, sizeof(f->path), "%s/disk.raw", f->folder);
 	f->engine = disk_engine_create(NULL);
 	assert_non_null(f->engine);
@@ -67,12 +67,10 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
 	assert_int_equal(disk_close(f->disk), 0);
 	disk_engine_destroy(f->engine);
-	snprintf(command, sizeof(command), "rm -r %s", f->folder);
-	assert_int_equal(system(command), 0);
+	folder_remove(f->folder);
 	free(f);
 	return 0;
 }

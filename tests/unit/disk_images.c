@@ -3,7 +3,6 @@
  */
 #include "disk_images.h"
 
-#include <ftw.h>
 #include <unistd.h>
 
 int images_set_up(void **state)
@@ -11,17 +10,11 @@ int images_set_up(void **state)
 	struct images *i = calloc(1, sizeof(*i));
 
 	assert_non_null(i);
-	snprintf(i->folder, sizeof(i->folder), "/tmp/partita-images-XXXXXX");
-	assert_non_null(mkdtemp(i->folder));
+	folder_make(i->folder);
 	i->engine = disk_engine_create(NULL);
 	assert_non_null(i->engine);
 	*state = i;
 	return 0;
-}
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	return remove(path);
 }
 
 int images_tear_down(void **state)
@@ -29,7 +22,7 @@ int images_tear_down(void **state)
 	struct images *i = *state;
 
 	disk_engine_destroy(i->engine);
-	assert_int_equal(nftw(i->folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
+	folder_remove(i->folder);
 	free(i);
 	return 0;
 }

@@ -16,12 +16,13 @@
 #include <cmocka.h>
 
 #include "disk/disk.h"
+#include "folder.h"
 
 #define MIB (1ull << 20)
 
 struct images {
 	struct disk_engine *engine;
-	char folder[64];
+	char folder[FOLDER];
 	char paths[8][128]; /* the latest names */
 	unsigned next;
 	struct disk_problem problem;

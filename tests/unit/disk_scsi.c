@@ -16,11 +16,12 @@
 
 #include "disk/scsi.h"
 #include "disk/scsi_protocol.h"
+#include "folder.h"
 
 #define SIZE (8u << 20)
 
 struct fixture {
-	char dir[64], path[96];
+	char dir[FOLDER], path[96];
 	struct disk_engine *engine;
 	struct disk *disk;
 	struct disk_queue *queue;
@@ -83,8 +84,7 @@ static int setup(void **state)
 	struct disk_problem p = {0};
 
 	f = calloc(1, sizeof(*f));
-	strcpy(f->dir, "/tmp/disk_scsi.XXXXXX");
-	assert_non_null(mkdtemp(f->dir));
+	folder_make(f->dir);
 	snprintf(f->path, sizeof(f->path), "%s/disk", f->dir);
 	f->engine = disk_engine_create(NULL);
 	assert_non_null(f->engine);
@@ -129,8 +129,7 @@ static int teardown(void **state)
 	disk_queue_destroy(f->queue);
 	disk_close(f->disk);
 	disk_engine_destroy(f->engine);
-	unlink(f->path);
-	rmdir(f->dir);
+	folder_remove(f->dir);
 	free(f);
 	return 0;
 }

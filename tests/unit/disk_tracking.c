@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "disk/tracking.h"
+#include "folder.h"
 
 #define MIB   (1ull << 20)
 #define SIZE  (256 * MIB)
@@ -24,7 +25,7 @@
 #define ROOM  16
 
 struct fixture {
-	char folder[64], image[96], file[128];
+	char folder[FOLDER], image[96], file[128];
 	struct disk_engine *engine;
 	struct disk *disk;
 	char id[TRACKING_ID]; /* of the state when tracking began */
@@ -59,8 +60,7 @@ static int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct disk_create create = {.format = DISK_FORMAT_RAW, .kind = DISK_FIXED, .size = SIZE};
 
-	strcpy(f->folder, "/tmp/partita-tracking-XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder);
 	snprintf(f->image, sizeof(f->image), "%s/disk.img", f->folder);
 	snprintf(f->file, sizeof(f->file), "%s.rct", f->image);
 	f->engine = disk_engine_create(NULL);
@@ -76,12 +76,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
 	disk_close(f->disk);
 	disk_engine_destroy(f->engine);
-	snprintf(command, sizeof(command), "rm -r %s", f->folder);
-	assert_int_equal(system(command), 0);
+	folder_remove(f->folder);
 	free(f);
 	return 0;
 }

@@ -3,7 +3,6 @@
  */
 #include "hvsocket_machine.h"
 
-#include <ftw.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,10 +15,11 @@
 #include <cmocka.h>
 
 #include "base/guid.h"
+#include "folder.h"
 #include "hvsocket/places.h"
 #include "hvsocket/system.h"
 
-static char directory[64];
+static char directory[FOLDER];
 
 const char *machine_base(void)
 {
@@ -28,21 +28,15 @@ const char *machine_base(void)
 
 int machine_directory(void **state)
 {
-	strcpy(directory, "/tmp/hvsocket-XXXXXX");
-	if (!mkdtemp(directory))
-		return -1;
+	folder_make(directory);
 	setenv("PARTITA_RUN_DIR", directory, 1);
 	return hv_place_make(directory);
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-	return remove(path);
-}
-
 int machine_directory_gone(void **state)
 {
-	return nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	folder_remove(directory);
+	return 0;
 }
 
 /* ---- The other end --------------------------------------------------------------------------- */

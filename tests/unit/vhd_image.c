@@ -5,30 +5,27 @@
 
 #include <endian.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "disk/vhd.h"
+#include "folder.h"
 
 struct disk_engine *engine;
-static char folder[] = "/tmp/partita-vhd-XXXXXX";
+static char folder[FOLDER];
 
 int vhd_set_up(void **state)
 {
 	engine = disk_engine_create(NULL);
-	return engine && mkdtemp(folder) ? 0 : -1;
-}
-
-static int take_away(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	return remove(path);
+	folder_make(folder);
+	return engine ? 0 : -1;
 }
 
 int vhd_tear_down(void **state)
 {
 	disk_engine_destroy(engine);
-	return nftw(folder, take_away, 8, FTW_DEPTH | FTW_PHYS);
+	folder_remove(folder);
+	return 0;
 }
 
 const char *image(const char *name)

@@ -19,8 +19,7 @@ int images_set_up(void **state)
 {
 	struct images *m = calloc(1, sizeof(*m));
 
-	snprintf(m->folder, sizeof(m->folder), "/tmp/vhdx-XXXXXX");
-	assert_non_null(mkdtemp(m->folder));
+	folder_make(m->folder);
 	m->engine = disk_engine_create(NULL);
 	assert_non_null(m->engine);
 	*state = m;
@@ -30,11 +29,9 @@ int images_set_up(void **state)
 int images_tear_down(void **state)
 {
 	struct images *m = *state;
-	char command[128];
 
 	disk_engine_destroy(m->engine);
-	snprintf(command, sizeof(command), "rm -r %s", m->folder);
-	assert_int_equal(system(command), 0);
+	folder_remove(m->folder);
 	free(m);
 	return 0;
 }

@@ -7,6 +7,7 @@
 
 #include "disk/disk.h"
 #include "disk/vhdx_protocol.h"
+#include "folder.h"
 
 #define MIB (1ull << 20)
 
@@ -18,7 +19,7 @@
 
 struct images {
 	struct disk_engine *engine;
-	char folder[64];
+	char folder[FOLDER];
 	char path[192]; /* image_path()'s */
 };
 

@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "disk/disk.h"
+#include "folder.h"
 
 #define KIB 1024ull
 #define MIB (1024 * KIB)
@@ -33,7 +34,7 @@
 
 struct fixture {
 	struct disk_engine *engine;
-	char folder[64], path[128];
+	char folder[FOLDER], path[128];
 	struct disk *disk;
 };
 
@@ -67,8 +68,7 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	snprintf(f->folder, sizeof(f->folder), "/tmp/vhdx_limits-XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder);
 	snprintf(f->path, sizeof(f->path), "%s/disk.vhdx", f->folder);
 	f->engine = disk_engine_create(NULL);
 	*state = f;
@@ -78,11 +78,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
 	disk_engine_destroy(f->engine);
-	snprintf(command, sizeof(command), "rm -r %s", f->folder);
-	assert_int_equal(system(command), 0);
+	folder_remove(f->folder);
 	free(f);
 	return 0;
 }

@@ -15,13 +15,14 @@
 #include <cmocka.h>
 
 #include "disk/disk.h"
+#include "folder.h"
 
 #define KIB 1024ull
 #define MIB (1024 * KIB)
 
 struct fixture {
 	struct disk_engine *engine;
-	char folder[64], path[128], parent[128];
+	char folder[FOLDER], path[128], parent[128];
 	struct disk *disk;
 	uint8_t *model, *read;
 	uint64_t size, room; /* bytes: of the disk, and of the model */
@@ -192,8 +193,7 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	snprintf(f->folder, sizeof(f->folder), "/tmp/vhdx_live-XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder);
 	snprintf(f->path, sizeof(f->path), "%s/disk.vhdx", f->folder);
 	snprintf(f->parent, sizeof(f->parent), "%s/parent.vhdx", f->folder);
 	f->engine = disk_engine_create(NULL);
@@ -207,11 +207,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
 	disk_engine_destroy(f->engine);
-	snprintf(command, sizeof(command), "rm -r %s", f->folder);
-	assert_int_equal(system(command), 0);
+	folder_remove(f->folder);
 	free(f->model);
 	free(f->read);
 	free(f);

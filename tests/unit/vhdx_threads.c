@@ -16,6 +16,7 @@
 
 #include "disk/disk.h"
 #include "disk/file.h"
+#include "folder.h"
 
 #define KIB	1024ull
 #define MIB	(1024 * KIB)
@@ -29,7 +30,7 @@
 
 struct fixture {
 	struct disk_engine *engine;
-	char folder[64], path[128], parent[128];
+	char folder[FOLDER], path[128], parent[128];
 	struct disk *disk;
 	unsigned version[AREAS][UNITS]; /* 0: zeros; each unit has one thread that changes it */
 	_Atomic bool stop;
@@ -182,8 +183,7 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	snprintf(f->folder, sizeof(f->folder), "/tmp/vhdx_threads-XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder);
 	snprintf(f->path, sizeof(f->path), "%s/disk.vhdx", f->folder);
 	snprintf(f->parent, sizeof(f->parent), "%s/parent.vhdx", f->folder);
 	f->engine = disk_engine_create(NULL);
@@ -194,11 +194,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
 	disk_engine_destroy(f->engine);
-	snprintf(command, sizeof(command), "rm -r %s", f->folder);
-	assert_int_equal(system(command), 0);
+	folder_remove(f->folder);
 	free(f);
 	return 0;
 }

@@ -415,23 +415,6 @@ static void *write_on(void *ctx)
 	return NULL;
 }
 
-static void start_mirror(HANDLE h, PCWSTR to, unsigned flags, OVERLAPPED *o)
-{
-	MIRROR_VIRTUAL_DISK_PARAMETERS p = {.Version = MIRROR_VIRTUAL_DISK_VERSION_1,
-		.Version1 = {.MirrorVirtualDiskPath = to}};
-
-	assert_code(MirrorVirtualDisk(h, (MIRROR_VIRTUAL_DISK_FLAG)flags, &p, o), ERROR_IO_PENDING);
-}
-
-static void break_mirror(HANDLE h)
-{
-	DWORD err;
-
-	while ((err = BreakMirrorVirtualDisk(h)) == ERROR_VHD_INVALID_STATE)
-		sched_yield();
-	assert_code(err, ERROR_SUCCESS);
-}
-
 /* The device goes on with the mirror, and who writes to it notices nothing. */
 static void mirror_in_use(struct fixture *f, unsigned flags, PCWSTR original, PCWSTR mirror)
 {

@@ -3,6 +3,7 @@
  */
 #include "virtdisk_fixture.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -19,8 +20,7 @@ int fixture_setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	strcpy(f->folder, "/tmp/partita-virtdisk-XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder);
 	*state = f;
 	return 0;
 }
@@ -28,10 +28,8 @@ int fixture_setup(void **state)
 int fixture_teardown(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
-	snprintf(command, sizeof(command), "rm -r %s", f->folder);
-	assert_int_equal(system(command), 0);
+	folder_remove(f->folder);
 	free(f);
 	return 0;
 }
@@ -169,4 +167,21 @@ void most_recent_id(HANDLE h, WCHAR id[VIRTUAL_DISK_MAXIMUM_CHANGE_TRACKING_ID_L
 	while (id[n++]);
 	if (newer)
 		*newer = u.i.ChangeTrackingState.NewerChanges;
+}
+
+void start_mirror(HANDLE h, PCWSTR to, unsigned flags, OVERLAPPED *o)
+{
+	MIRROR_VIRTUAL_DISK_PARAMETERS p = {.Version = MIRROR_VIRTUAL_DISK_VERSION_1,
+		.Version1 = {.MirrorVirtualDiskPath = to}};
+
+	assert_code(MirrorVirtualDisk(h, (MIRROR_VIRTUAL_DISK_FLAG)flags, &p, o), ERROR_IO_PENDING);
+}
+
+void break_mirror(HANDLE h)
+{
+	DWORD err;
+
+	while ((err = BreakMirrorVirtualDisk(h)) == ERROR_VHD_INVALID_STATE)
+		sched_yield();
+	assert_code(err, ERROR_SUCCESS);
 }

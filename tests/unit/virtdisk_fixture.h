@@ -18,10 +18,12 @@
 
 #include <virtdisk.h>
 
+#include "folder.h"
+
 #define MIB (1ull << 20)
 
 struct fixture {
-	char folder[64];
+	char folder[FOLDER];
 	WCHAR paths[16][160]; /* of path() */
 	unsigned n_paths;
 };
@@ -53,6 +55,11 @@ uint64_t virtual_size(HANDLE h);
 /* most_recent_id - of change tracking; @newer may be NULL. */
 void most_recent_id(
 	HANDLE h, WCHAR id[VIRTUAL_DISK_MAXIMUM_CHANGE_TRACKING_ID_LENGTH], BOOL *newer);
+
+/* start_mirror - with @o, to the image @to, which is new unless @flags say otherwise. */
+void start_mirror(HANDLE h, PCWSTR to, unsigned flags, OVERLAPPED *o);
+/* break_mirror - as soon as the mirror is equal. */
+void break_mirror(HANDLE h);
 
 #define TEST(name)		cmocka_unit_test_setup_teardown(test_##name, fixture_setup, fixture_teardown)
 #define assert_code(call, code) assert_int_equal(call, code)

@@ -295,24 +295,6 @@ static void test_merge_a_range(void **state)
 
 /* ---- Mirror and fork ------------------------------------------------------------------------- */
 
-static void start_mirror(HANDLE h, PCWSTR to, unsigned flags, OVERLAPPED *o)
-{
-	MIRROR_VIRTUAL_DISK_PARAMETERS p = {.Version = MIRROR_VIRTUAL_DISK_VERSION_1,
-		.Version1 = {.MirrorVirtualDiskPath = to}};
-
-	assert_code(MirrorVirtualDisk(h, (MIRROR_VIRTUAL_DISK_FLAG)flags, &p, o), ERROR_IO_PENDING);
-}
-
-/* A mirror can be broken when it is equal. */
-static void break_mirror(HANDLE h)
-{
-	DWORD err;
-
-	while ((err = BreakMirrorVirtualDisk(h)) == ERROR_VHD_INVALID_STATE)
-		sched_yield();
-	assert_code(err, ERROR_SUCCESS);
-}
-
 static void wait_equal(HANDLE h, OVERLAPPED *o)
 {
 	VIRTUAL_DISK_PROGRESS p;

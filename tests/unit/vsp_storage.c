@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "disk/scsi_protocol.h"
+#include "folder.h"
 #include "vmbus_guest.h"
 #include "vsp/storage.h"
 #include "vsp/storage_protocol.h"
@@ -19,7 +20,7 @@ struct fixture {
 	struct guest *guest;
 	struct disk_engine *engine;
 	struct storage *storage;
-	char dir[64], path[2][96];
+	char dir[FOLDER], path[2][96];
 	struct disk *disk[2];
 	struct scsi_unit *unit[2];
 	struct vmbus_offer_channel offer;
@@ -46,8 +47,7 @@ static int set_up(void **state)
 	struct storage_config config = {.name = "scsi0", .sub_channels = 3};
 
 	f = calloc(1, sizeof(*f));
-	strcpy(f->dir, "/tmp/vsp_storage.XXXXXX");
-	assert_non_null(mkdtemp(f->dir));
+	folder_make(f->dir);
 	f->engine = disk_engine_create(NULL);
 	assert_non_null(f->engine);
 	config.engine = f->engine;
@@ -66,10 +66,9 @@ static int tear_down(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		scsi_unit_destroy(f->unit[i]);
 		assert_int_equal(disk_close(f->disk[i]), 0);
-		unlink(f->path[i]);
 	}
 	disk_engine_destroy(f->engine);
-	rmdir(f->dir);
+	folder_remove(f->dir);
 	free(f);
 	return 0;
 }
