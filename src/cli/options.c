@@ -151,11 +151,23 @@ static int show_commands(const struct cli_command *commands, const char *word, c
 	return 0;
 }
 
+/* "help COMMAND..." is "COMMAND... --help". */
+static void turn_help(int argc, char **argv)
+{
+	static char option[] = "--help";
+
+	if (argc < 3 || strcmp(argv[1], "help") != 0)
+		return;
+	memmove(&argv[1], &argv[2], (argc - 2) * sizeof(argv[0]));
+	argv[argc - 1] = option;
+}
+
 int cli_choose(const struct cli_command *commands, const char *word, const char *intro, int argc,
 	char **argv)
 {
 	static const char *const help[] = {"--help", "-h", "help"};
 
+	turn_help(argc, argv);
 	if (argc < 2) {
 		log_error("no command given; '%s --help' lists them", word);
 		return CLI_USAGE_ERROR;

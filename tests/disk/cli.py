@@ -448,4 +448,5 @@ for command in COMMANDS:
         out = context.disk(command, "--help")
         context.check(out.startswith(f"Usage: partita disk {command}"), out)
         context.check(all(len(line) <= 84 for line in out.splitlines()), "a line is too long")
+        context.check(context.disk("help", command) == out, "'help COMMAND' says another thing")
         context.check(f"  {command} " in context.disk("--help"), "not in the list")
