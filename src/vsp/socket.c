@@ -119,6 +119,11 @@ void connection_deadline(struct connection *c, unsigned ms)
 	pthread_mutex_unlock(&s->lock);
 }
 
+unsigned connection_stall(const struct connection *c)
+{
+	return c->sockets->config.stall_ms;
+}
+
 /* ---- Does the guest know of it? ----------------------------------------------------------------
  */
 
@@ -418,6 +423,8 @@ int sockets_create(struct vmbus *bus, const struct sockets_config *config, struc
 		return -ENOMEM;
 	s->bus = bus;
 	s->config = *config;
+	if (!s->config.stall_ms)
+		s->config.stall_ms = SOCKET_STALL;
 	s->timer = loop_timer_create(config->loop, look, s);
 	if (!s->timer || getrandom(&s->next_port, sizeof(s->next_port), 0) < 0) {
 		int err = -errno;

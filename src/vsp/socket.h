@@ -14,7 +14,8 @@
  *then the channel is rescinded reads the rest, then the end, or  the machine is reset, or ends
  *	ECONNRESET; EPIPE when it writes
  * A guest that has finished sending, and then takes nothing for SOCKET_STALL ms, has closed: its
- * driver says no more about that.
+ * driver says no more about that. One that takes nothing for as long after the program has closed,
+ * whatever it goes on sending, never will.
  *
  * Channels are served by a few threads that they share (VMBUS_SERVED_TOGETHER).
  */
@@ -64,6 +65,7 @@ struct sockets_config {
 	 */
 	void (*answered)(void *ctx, const struct socket_request *r, int err, uint32_t port);
 	void *ctx;
+	unsigned stall_ms; /* in place of SOCKET_STALL; 0: that */
 };
 
 /* sockets_create - no connections yet. Returns 0, -ENOMEM, or a negative errno. */

@@ -45,12 +45,15 @@ struct connection {
 	bool hung_up;	 /* the program has closed */
 	bool full;	 /* the ring to the guest is */
 	bool held;	 /* the socket is full: receive() left a packet */
+	bool moved;	 /* pump() put something there */
 	bool stalled;	 /* a deadline runs, because nothing moves */
 	bool ending;	 /* or because all was said */
 };
 
 /* socket.c: end the connection in so many ms; 0: not for that reason any more. */
 void connection_deadline(struct connection *c, unsigned ms);
+/* socket.c: how long nothing may move, ms. */
+unsigned connection_stall(const struct connection *c);
 
 /* socket_stream.c; all on the serving thread. stream_open() returns 0 or a negative errno. */
 int stream_open(struct connection *c);

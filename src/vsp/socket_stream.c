@@ -90,6 +90,7 @@ static bool move(struct connection *c)
 	}
 	put_header(at, (uint32_t)n);
 	vmbus_commit(c->channel, (uint32_t)sizeof(struct socket_header) + (uint32_t)n);
+	c->moved = true;
 	return (uint32_t)n == room;
 }
 
@@ -109,7 +110,7 @@ static void put_end(struct connection *c)
 
 static void pump(struct connection *c)
 {
-	c->full = false;
+	c->full = c->moved = false;
 	if (!c->host_end && drop(c)) {
 		for (unsigned i = 0; i < TURN && move(c); i++)
 			;
@@ -135,15 +136,18 @@ static void end(struct connection *c)
 
 static void settle(struct connection *c)
 {
-	bool stalled = c->guest_end && c->full;
+	/* What a guest sends to a program that has closed is dropped: it may do so for ever. */
+	bool stalled = c->full && (c->guest_end || c->hung_up);
 	uint32_t events = 0;
 
 	if (c->end_put && (c->guest_end || c->hung_up)) {
 		end(c);
-	} else if (stalled != c->stalled) {
+	} else if (stalled != c->stalled || (stalled && c->moved)) {
+		/* A guest that took something is waited for anew. */
 		c->stalled = stalled;
-		connection_deadline(c, stalled ? SOCKET_STALL : 0);
+		connection_deadline(c, stalled ? connection_stall(c) : 0);
 	}
+	c->moved = false;
 	if (!c->host_end && !c->full)
 		events |= EPOLLIN;
 	if (c->held)

@@ -16,6 +16,9 @@
 #include "vsp/socket_protocol.h"
 
 #define FOREVER 20000 /* ms; only a test that fails waits so long */
+/* ms, and what a slow guest is about one of its PLENTY packets: longer, all in all */
+#define SLOW_STALL 2000u
+#define SLOW_STEP  30u
 
 static const GUID service = {
 	5000, 0xfacb, 0x11e6, {0xbd, 0x58, 0x64, 0x00, 0x6a, 0x79, 0x86, 0xd3}};
@@ -53,10 +56,11 @@ static void *run_loop(void *arg)
 	return NULL;
 }
 
-static int set_up(void **state)
+static int set_up_with(void **state, unsigned stall_ms)
 {
 	struct host *h = calloc(1, sizeof(*h));
-	struct sockets_config config = {.name = "test", .answered = answered, .ctx = h};
+	struct sockets_config config = {
+		.name = "test", .answered = answered, .ctx = h, .stall_ms = stall_ms};
 	struct vmbus_header header;
 
 	h->guest = guest_create();
@@ -69,6 +73,23 @@ static int set_up(void **state)
 	guest_take(h->guest, VMBUS_ALL_OFFERS_DELIVERED, &header, sizeof(header));
 	*state = h;
 	return 0;
+}
+
+static int set_up(void **state)
+{
+	return set_up_with(state, 0);
+}
+
+/* Guests that take nothing are not waited for long. */
+static int set_up_impatient(void **state)
+{
+	return set_up_with(state, 50);
+}
+
+/* Nor here, but longer than a test may be kept from its processor. */
+static int set_up_less_patient(void **state)
+{
+	return set_up_with(state, SLOW_STALL);
 }
 
 static int tear_down(void **state)
@@ -397,6 +418,55 @@ static void test_plenty_to_the_guest(void **state)
 	close(fd);
 }
 
+/* Sends until nothing more fits: the ring is full, and the socket. */
+static void fill(int fd)
+{
+	static const char zeros[4096];
+
+	for (struct pollfd pfd = {.fd = fd, .events = POLLOUT}; poll(&pfd, 1, 100) > 0;)
+		while (send(fd, zeros, sizeof(zeros), MSG_DONTWAIT) > 0)
+			;
+}
+
+/* What it sends after the program has closed is dropped, though it takes nothing: but not for ever. */
+static void test_a_guest_that_only_sends(void **state)
+{
+	struct host *h = *state;
+	struct guest_channel c;
+	int fd = connected(h, &c, 3);
+
+	fill(fd);
+	say(&c, "before", 6);
+	expect_read(fd, "before", 6);
+	close(fd);
+	say(&c, "after", 5);
+	expect_end(h, &c);
+}
+
+/* One that has ended its own stream may be as long as it likes about the host's, while it reads. */
+static void test_a_guest_that_reads_slowly_after_its_end(void **state)
+{
+	struct host *h = *state;
+	struct guest_channel c;
+	uint8_t got[16384];
+	uint32_t total = 0, n;
+	pthread_t writer;
+	int fd = connected(h, &c, 3);
+
+	say(&c, "", 0);
+	assert_int_equal(pthread_create(&writer, NULL, write_plenty, &fd), 0);
+	while ((n = hear(&c, got, sizeof(got)))) {
+		total += n;
+		poll(NULL, 0, SLOW_STEP);
+		if (total < PLENTY / 4 * 3)
+			guest_take_nothing(h->guest);
+	}
+	assert_int_equal(total, PLENTY);
+	pthread_join(writer, NULL);
+	expect_end(h, &c);
+	close(fd);
+}
+
 /* What waits in the program's socket. */
 static int queued(int fd)
 {
@@ -537,6 +607,10 @@ int main(void)
 		TEST(test_the_guest_is_reset),
 		TEST(test_plenty_to_the_guest),
 		TEST(test_plenty_to_the_host),
+		cmocka_unit_test_setup_teardown(
+			test_a_guest_that_only_sends, set_up_impatient, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_guest_that_reads_slowly_after_its_end,
+			set_up_less_patient, tear_down),
 		TEST(test_a_packet_says_more_than_it_has),
 		TEST(test_a_packet_of_no_known_type),
 		TEST(test_a_packet_without_a_header),
