@@ -197,7 +197,7 @@ static int64_t follow(struct log *l, uint32_t at, struct entry *last)
 static int has_tail(struct log *l, uint32_t at, uint64_t length, const struct entry *last)
 {
 	uint64_t before = ((uint64_t)last->h.tail + l->v->log_length - at) % l->v->log_length;
-	struct entry end;
+	struct entry end = {0};
 	int64_t n;
 
 	if (before >= length)
