@@ -208,6 +208,7 @@ void x86_code_sync(struct x86_vcpu *c)
 
 	if (c->jc_epoch != epoch) {
 		memset(c->jc, 0, X86_JC_ENTRIES * sizeof(*c->jc));
+		x86_returns_forget(c);
 		c->jc_epoch = epoch;
 		c->link_from = NULL;
 	}
@@ -337,7 +338,7 @@ static void op_stale(struct x86_vcpu *c, const struct x86_op *o)
 	x86_end_here(c, o - 1);
 }
 
-static void op_stale_block(struct x86_vcpu *c, const struct x86_op *o)
+void x86_op_stale_block(struct x86_vcpu *c, const struct x86_op *o)
 {
 	const struct x86_block *b = x86_block_of(o);
 
@@ -359,7 +360,7 @@ void x86_op_crosses(struct x86_vcpu *c, const struct x86_op *o)
 {
 	if (likely(crosses_to(c, o, x86_block_of(o)->gpa2)))
 		NEXT;
-	op_stale_block(c, o);
+	x86_op_stale_block(c, o);
 }
 
 static void block_drop(struct x86_machine *m, struct x86_block *b)
@@ -370,8 +371,9 @@ static void block_drop(struct x86_machine *m, struct x86_block *b)
 		page_remove(m, b, 1);
 	for (unsigned i = 0; i < b->n_ops; i++)
 		if (i == 0 || b->ops[i].off != b->ops[i - 1].off)
-			__atomic_store_n(&b->ops[i].fn, i ? op_stale : op_stale_block,
+			__atomic_store_n(&b->ops[i].fn, i ? op_stale : x86_op_stale_block,
 				__ATOMIC_RELEASE);
+	x86_compiled_drop(m, b);
 }
 
 /* Does the block hold bytes of [gpa, gpa + size), which lies in one page? */
@@ -561,6 +563,7 @@ static struct x86_block *make_locked(
 	b->bytes = (uint16_t)bytes;
 	b->n_ops = (uint16_t)n;
 	b->heat = 0;
+	b->native = 0;
 	memcpy(b->ops, ops, n * sizeof(*ops));
 	publish(m, b);
 	return b;

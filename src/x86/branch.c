@@ -285,6 +285,7 @@ __attribute__((noinline)) static void call64_link_slow(struct x86_vcpu *c, const
 
 X86_OP(call64_link)
 {
+	x86_returns_push(c);
 	CALL64_OR(call64_link_slow(c, o));
 	return x86_link(c, o);
 }
@@ -300,6 +301,7 @@ static inline __attribute__((always_inline)) void call64(
 {
 	if (unlikely(!x86_canonical(rip)))
 		x86_raise_gp(c, o, 0);
+	x86_returns_push(c);
 	CALL64_OR(call64_slow(c, o, rip));
 	return x86_chain(c, o, rip);
 }
@@ -338,6 +340,7 @@ X86_OP(ret64)
 	uint64_t sp = RSP, rip;
 	const volatile uint64_t *p = x86_host_r(c, sp, 8);
 
+	x86_returns_pop(c);
 	if (unlikely(!p))
 		return ret(c, o);
 	rip = *p;

@@ -13,6 +13,7 @@
 #include "x86/compile.h"
 
 #include "x86/arena.h"
+#include "x86/gate.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,18 +21,49 @@
 
 #define CODE_ALIGN 16u /* of a block's native code */
 
+/*
+ * Native code of a block has two ways in. Other native code jumps to its entry, with nothing but
+ * the vcpu in RDI; there it looks whether something wants attention. The block's first operation,
+ * op_compiled(), goes past that. In front of the entry stands what leaves instead; when the block
+ * is dropped the entry's first bytes become a jump to it, by one store, while others execute them.
+ * So jumps between blocks need no look at what they lead to.
+ *
+ *	front:	mov rsi, the block's operations
+ *		jmp at_entry()
+ *	entry:	cmp dword [rdi + attention], 0
+ *		jne front
+ *
+ * Without tail calls an operation is called by the one before, and a block that went on into others
+ * would nest them without end. There the entry returns, with what x86_enter_block() leaves.
+ */
+#define FRONT_BYTES 16u
+#define ENTRY_BYTES (X86_TAIL_CALLS ? 9u : 27u)
+_Static_assert(FRONT_BYTES - X86_NATIVE_OPS == 2, "behind the two bytes of mov rsi's opcode");
+
+#define GATES_END (X86_GATES * X86_GATE_BYTES)
+
 struct x86_compiled {
 	struct x86_recipes *recipes;
-	struct x86_arena half[2]; /* beside those of the machine's operations */
-	size_t used;		  /* of the current half */
+	struct x86_arena arena; /* gates, and a half beside each of the machine's operations */
+	size_t used;		/* offset: to where the current half is in use */
 	uint16_t after;
 	struct x86_exit_from exits[X86_EXITS_MAX];
 };
 
+static size_t half_begin(const struct x86_machine *m)
+{
+	return GATES_END + m->half * m->half_bytes;
+}
+
+static size_t half_end(const struct x86_machine *m)
+{
+	return half_begin(m) + m->half_bytes;
+}
+
 /* ---- Registers ------------------------------------------------------------------------------ */
 
-/* RBX, RBP, R8 to R15. */
-#define CACHE ((uint16_t)(1u << HOST_RBX | 1u << HOST_RBP | 0xff00u))
+/* RBX, RBP, RSI, R8 to R15. */
+#define CACHE ((uint16_t)(1u << HOST_RBX | 1u << HOST_RBP | 1u << HOST_RSI | 0xff00u))
 
 static struct x86_host_mem guest_slot(unsigned guest)
 {
@@ -189,15 +221,7 @@ void x86_settle(struct x86_compiler *k)
 
 /* ---- Leaving -------------------------------------------------------------------------------- */
 
-struct x86_host_mem x86_op_field(const struct x86_compiler *k, unsigned op, size_t offset)
-{
-	return X86_AT(
-		HOST_RSI, ((int32_t)op - (int32_t)k->origin) * (int32_t)sizeof(struct x86_op) +
-				  (int32_t)offset);
-}
-
-struct x86_exit_from *x86_exit_if(
-	struct x86_compiler *k, unsigned cc, unsigned op, enum x86_exit_kind kind)
+struct x86_exit_from *x86_exit(struct x86_compiler *k, unsigned op, enum x86_exit_kind kind)
 {
 	struct x86_exit_from *e = &k->exits[k->n_exits];
 
@@ -206,12 +230,32 @@ struct x86_exit_from *x86_exit_if(
 		return NULL;
 	}
 	k->n_exits++;
-	*e = (struct x86_exit_from){.at = x86_host_jump(&k->h, cc),
+	*e = (struct x86_exit_from){.at = k->h.n,
 		.place = k->place,
 		.op = (uint16_t)op,
 		.origin = (uint16_t)k->origin,
 		.kind = kind};
 	return e;
+}
+
+struct x86_exit_from *x86_exit_if(
+	struct x86_compiler *k, unsigned cc, unsigned op, enum x86_exit_kind kind)
+{
+	x86_host_jump(&k->h, cc);
+	return x86_exit(k, op, kind);
+}
+
+void x86_align(struct x86_compiler *k, unsigned ahead)
+{
+	while ((k->at + k->h.n + ahead) % sizeof(uint32_t))
+		x86_host_byte(&k->h, HOST_NOP);
+}
+
+void x86_go_link(struct x86_compiler *k)
+{
+	x86_go(k);
+	x86_align(k, 1);
+	x86_exit_if(k, HOST_ALWAYS, k->op, X86_LINK);
 }
 
 void x86_give_up(struct x86_compiler *k, unsigned cc)
@@ -224,16 +268,31 @@ void x86_take(struct x86_compiler *k, unsigned cc, unsigned op)
 	x86_exit_if(k, cc, op, X86_TAKE);
 }
 
-/* RSI to the operation, and into it. Native code may stand in the place of the first one of a run.
- */
+static void rsi_to_op(struct x86_compiler *k, unsigned op)
+{
+	x86_host_mov_imm64(&k->h, HOST_RSI, (uintptr_t)&k->block->ops[op]);
+}
+
+static void go_to_gate(struct x86_compiler *k, enum x86_gate gate)
+{
+	x86_host_jump_back(&k->h, gate * X86_GATE_BYTES - k->at);
+}
+
+/* Offset in all native code of the four bytes that end at @at. */
+static uint32_t four_before(const struct x86_compiler *k, size_t at)
+{
+	return (uint32_t)(k->at + at - 4);
+}
+
+/* Into an operation. Native code may stand in the place of the first one of a run. */
 static void go_to_op(struct x86_compiler *k, unsigned op)
 {
+	rsi_to_op(k, op);
 	if (op == k->origin) {
 		x86_host_mov_imm(&k->h, HOST_RAX, (uintptr_t)k->block->ops[op].fn);
 		x86_host_rr(&k->h, HOST_GROUP4, 4, HOST_JMP, HOST_RAX);
 		return;
 	}
-	x86_host_rm(&k->h, HOST_LEA, 8, HOST_RSI, x86_op_field(k, op, 0));
 	x86_host_rm(&k->h, HOST_GROUP4, 4, HOST_JMP, X86_AT(HOST_RSI, offsetof(struct x86_op, fn)));
 }
 
@@ -243,7 +302,10 @@ static void put_exits(struct x86_compiler *k)
 	for (; k->first_exit < k->n_exits && !k->failed; k->first_exit++) {
 		const struct x86_exit_from *e = &k->exits[k->first_exit];
 
-		x86_host_here(&k->h, e->at);
+		if (e->kind == X86_RETURN)
+			x86_host_put32(&k->h, e->at, (uint32_t)(k->at + k->h.n));
+		else
+			x86_host_here(&k->h, e->at);
 		k->place = e->place;
 		k->op = e->op;
 		k->origin = e->origin;
@@ -255,6 +317,28 @@ static void put_exits(struct x86_compiler *k)
 		case X86_TRY_OTHER:
 			x86_compile_other(k, e);
 			break;
+		case X86_OTHER_RETURN:
+			x86_compile_other_return(k, e);
+			break;
+		case X86_LINK:
+		case X86_RETURN:
+			rsi_to_op(k, k->op);
+			x86_host_mov_imm(&k->h, HOST_RDX, four_before(k, e->at));
+			go_to_gate(k, e->kind == X86_LINK ? X86_GATE_LINK : X86_GATE_RETURN);
+			break;
+		case X86_OFFSET:
+			x86_host_mov_imm(&k->h, HOST_RDX, e->offset);
+			go_to_gate(k, X86_GATE_OFFSET);
+			break;
+		case X86_CROSS:
+			x86_settle(k);
+			x86_host_rm(&k->h, HOST_LEA, 8, HOST_RDX, X86_AT(e->lin, e->offset));
+			rsi_to_op(k, k->op);
+			x86_host_mov_imm(&k->h, HOST_RCX, four_before(k, e->site));
+			x86_host_mov_imm(&k->h, HOST_R8, four_before(k, e->match));
+			x86_host_mov_imm(&k->h, HOST_R9, (uintptr_t)k->block->ops[k->op].fn);
+			go_to_gate(k, X86_GATE_CROSS);
+			break;
 		case X86_GIVE_UP:
 			x86_settle(k);
 			go_to_op(k, k->op);
@@ -263,17 +347,14 @@ static void put_exits(struct x86_compiler *k)
 	}
 }
 
-void x86_go(struct x86_compiler *k, unsigned op, unsigned block)
+void x86_go(struct x86_compiler *k)
 {
-	x86_host_rm(&k->h, HOST_GROUP1_IMM, 8, HOST_ADD, X86_VCPU(instructions));
-	x86_host_imm32(&k->h, k->block->ops[op].n);
-	x86_host_rm(&k->h, HOST_LEA, 8, HOST_RSI, X86_AT(block, offsetof(struct x86_block, ops)));
-#if X86_TAIL_CALLS
-	x86_host_rm(&k->h, HOST_GROUP4, 4, HOST_JMP, X86_AT(HOST_RSI, offsetof(struct x86_op, fn)));
-#else
-	x86_host_rm(&k->h, HOST_MOV_STORE, 8, HOST_RSI, X86_VCPU(next_op));
-	x86_host_byte(&k->h, 0xc3); /* ret */
-#endif
+	unsigned n = k->block->ops[k->op].n;
+
+	x86_settle(k);
+	x86_host_rm(&k->h, n < 0x80 ? HOST_GROUP1_IMM8 : HOST_GROUP1_IMM, 8, HOST_ADD,
+		X86_VCPU(instructions));
+	x86_host_imm(&k->h, n < 0x80 ? 1 : 4, n);
 }
 
 /* ---- Memory --------------------------------------------------------------------------------- */
@@ -383,29 +464,51 @@ static bool may_begin(const struct x86_compiler *k, unsigned i, const struct x86
 	return r->kind != X86_DO_NOTHING && (i == 1 || o->off != o[-1].off);
 }
 
-/* Returns the number of runs. In the place of the first operation, op_heat(), stands the first run.
+static void put_entry(struct x86_compiler *k)
+{
+	struct x86_host *h = &k->h;
+
+	rsi_to_op(k, 0);
+	go_to_gate(k, X86_GATE_ENTRY);
+	while (h->n < FRONT_BYTES)
+		x86_host_byte(h, HOST_NOP);
+	x86_host_rm(h, HOST_GROUP1_IMM8, 4, HOST_CMP, X86_VCPU(attention));
+	x86_host_byte(h, 0);
+	x86_host_jump_short(h, HOST_CC_NZ, 0);
+	if (!X86_TAIL_CALLS) {
+		rsi_to_op(k, 0);
+		x86_host_rm(h, HOST_MOV_STORE, 8, HOST_RSI, X86_VCPU(next_op));
+		x86_host_byte(h, HOST_RET);
+	}
+	k->failed |= h->n != FRONT_BYTES + ENTRY_BYTES;
+}
+
+/*
+ * Returns the number of runs besides the one behind the entry. Where that cannot begin with the
+ * first operation there is a jump to it.
  */
 static unsigned compile_block(struct x86_compiler *k, struct run runs[X86_BLOCK_OPS])
 {
-	unsigned n = 0, i = 1, behind_run;
+	unsigned n = 0, i = 1;
 
+	put_entry(k);
 	while (i < k->block->n_ops) {
 		const struct x86_recipe *r = x86_recipe_of(k->recipes, k->block->ops[i].fn);
+		unsigned behind_run = i;
 
-		if (!may_begin(k, i, r)) {
-			i += span(r);
-			continue;
-		}
 		k->origin = i == 1 ? 0 : i;
-		runs[n] = (struct run){.op = (uint16_t)k->origin, .code = k->h.n};
-		behind_run = compile_run(k, i);
-		if (behind_run == i) {
-			k->h.n = runs[n].code; /* its recipe does not serve these operands */
-			i += span(r);
+		runs[n] = (struct run){.op = (uint16_t)i, .code = k->h.n};
+		if (may_begin(k, i, r))
+			behind_run = compile_run(k, i);
+		if (behind_run > i) {
+			n += i > 1;
+			i = behind_run;
 			continue;
 		}
-		i = behind_run;
-		n++;
+		k->h.n = runs[n].code; /* its recipe does not serve these operands */
+		if (i == 1)
+			go_to_op(k, 1);
+		i += span(r);
 	}
 	put_exits(k);
 	return n;
@@ -413,10 +516,19 @@ static unsigned compile_block(struct x86_compiler *k, struct run runs[X86_BLOCK_
 
 static void op_heat(struct x86_vcpu *c, const struct x86_op *o);
 
-/* What op_heat() becomes in a block that does not begin with a run. */
-X86_OP(op_pass)
+/* What op_heat() becomes: into the block's native code, which the jump cache is told of. */
+X86_OP(op_compiled)
 {
-	NEXT;
+	const struct x86_block *b = x86_block_of(o);
+	uint64_t lin = *x86_page(c) + (b->gpa & ~X86_PAGE_MASK);
+	struct x86_jc_entry *e = x86_jc_at(c, lin);
+	uint32_t native = atomic_load_explicit(&b->native, memory_order_relaxed);
+
+	if (e->lin == lin && e->tag == (c->jc_tag & ~X86_JC_NATIVE)) {
+		e->where = native;
+		e->tag = c->jc_tag;
+	}
+	return ((x86_op_fn)(uintptr_t)(c->native + native + ENTRY_BYTES))(c, o);
 }
 
 /* Lock held. */
@@ -424,8 +536,9 @@ static void compile_locked(struct x86_vcpu *c, struct x86_block *b)
 {
 	struct x86_machine *m = c->machine;
 	struct x86_compiled *d = m->compiled;
-	struct x86_arena *half = &d->half[m->half];
-	struct x86_compiler k = {.h = {.code = half->write + d->used, .size = half->size - d->used},
+	struct x86_compiler k = {
+		.h = {.code = d->arena.write + d->used, .size = half_end(m) - d->used},
+		.at = d->used,
 		.recipes = d->recipes,
 		.block = b,
 		.exits = d->exits};
@@ -438,15 +551,15 @@ static void compile_locked(struct x86_vcpu *c, struct x86_block *b)
 	n = compile_block(&k, runs);
 	if (k.failed || x86_host_full(&k.h))
 		return;
-	if (!n || runs[0].op != 0)
-		__atomic_store_n(&b->ops[0].fn, op_pass, __ATOMIC_RELEASE);
+	atomic_store(&b->native, (uint32_t)(d->used + FRONT_BYTES));
 	for (unsigned i = n; i-- > 0;)
 		__atomic_store_n(&b->ops[runs[i].op].fn,
-			(x86_op_fn)(uintptr_t)(half->exec + d->used + runs[i].code),
+			(x86_op_fn)(uintptr_t)(d->arena.exec + d->used + runs[i].code),
 			__ATOMIC_RELEASE);
+	__atomic_store_n(&b->ops[0].fn, op_compiled, __ATOMIC_RELEASE);
 	d->used = (d->used + k.h.n + CODE_ALIGN - 1) & ~(size_t)(CODE_ALIGN - 1);
-	if (d->used > half->size)
-		d->used = half->size;
+	if (d->used > half_end(m))
+		d->used = half_end(m);
 }
 
 /* Out of line, so that counting needs no stack frame. */
@@ -485,6 +598,18 @@ x86_op_fn x86_compile_heat(const struct x86_machine *m, uint32_t mode)
 	return may ? op_heat : NULL;
 }
 
+void x86_compiled_drop(struct x86_machine *m, const struct x86_block *b)
+{
+	uint32_t native = atomic_load(&b->native);
+	uint8_t jump[2] = {0xeb, (uint8_t) - (FRONT_BYTES + 2)}; /* to the front */
+	uint16_t both;
+
+	if (!native)
+		return;
+	memcpy(&both, jump, sizeof(both));
+	__atomic_store_n((uint16_t *)(m->compiled->arena.write + native), both, __ATOMIC_RELEASE);
+}
+
 /* ---- Life ----------------------------------------------------------------------------------- */
 
 int x86_machine_compile(struct x86_machine *m, unsigned after)
@@ -494,17 +619,21 @@ int x86_machine_compile(struct x86_machine *m, unsigned after)
 
 	if (!d)
 		return -ENOMEM;
+	m->compiled = d;
 	d->after = (uint16_t)after;
 	d->recipes = x86_recipes_create();
-	for (unsigned i = 0; i < 2 && d->recipes; i++) {
-		err = x86_arena_create(&d->half[i], m->half_bytes, "partita-blocks");
-		if (err)
-			break;
-	}
-	m->compiled = d;
-	if (err)
+	if (d->recipes)
+		err = x86_arena_create(&d->arena, GATES_END + 2 * m->half_bytes, "partita-blocks");
+	if (err) {
 		x86_compiled_destroy(m);
-	return err;
+		return err;
+	}
+	x86_gates_put(d->arena.write);
+	x86_compiled_forget(m);
+	for (unsigned i = 0; i < m->n_vcpus; i++)
+		if (m->vcpu[i])
+			m->vcpu[i]->native = d->arena.exec;
+	return 0;
 }
 
 void x86_compiled_destroy(struct x86_machine *m)
@@ -514,8 +643,7 @@ void x86_compiled_destroy(struct x86_machine *m)
 	if (!d)
 		return;
 	m->compiled = NULL;
-	for (unsigned i = 0; i < 2; i++)
-		x86_arena_destroy(&d->half[i]);
+	x86_arena_destroy(&d->arena);
 	x86_recipes_destroy(d->recipes);
 	free(d);
 }
@@ -523,10 +651,20 @@ void x86_compiled_destroy(struct x86_machine *m)
 void x86_compiled_forget(struct x86_machine *m)
 {
 	if (m->compiled)
-		m->compiled->used = 0;
+		m->compiled->used = half_begin(m);
+}
+
+const uint8_t *x86_compiled_base(const struct x86_machine *m)
+{
+	return m->compiled ? m->compiled->arena.exec : NULL;
+}
+
+uint8_t *x86_compiled_write(const struct x86_machine *m)
+{
+	return m->compiled->arena.write;
 }
 
 size_t x86_machine_native_bytes(struct x86_machine *m)
 {
-	return m->compiled ? m->compiled->used : 0;
+	return m->compiled ? m->compiled->used - half_begin(m) : 0;
 }

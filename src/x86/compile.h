@@ -2,16 +2,25 @@
  * compile.h - from operations to native code.
  *
  * A block that has been executed often is compiled. Operations that have a recipe (recipe.h) become
- * instructions of the host; the others are executed as before. Native code has the type of an
- * operation: it stands in place of the first operation of a run of such with recipes, and goes on
- * to the operation behind the run as every operation does. Those inside the run stay what they
- * were, so that native code may give up before any of them and let it, and the rest of the run, be
- * executed one by one. That is how everything rare is done: misses of the TLB, faults, devices,
- * attention, changed code, a block that is not known yet. When native code gives up before an
- * operation, nothing of that operation has happened.
+ * instructions of the host; the others are executed as before. A run of operations with recipes
+ * becomes native code of an operation's type, which stands in place of the run's first one, and
+ * goes on to the operation behind the run as every operation does. Those inside the run stay what
+ * they were, so that native code may give up before any of them and let it, and the rest of the
+ * run, be executed one by one. That is how everything rare is done: misses of the TLB, faults,
+ * devices, changed code. When native code gives up before an operation, nothing of that operation
+ * has happened.
+ *
+ * Native code whose block ends goes on in other native code. Where that is, it does not know at
+ * first, and asks a function in C (gate.h), which has it know from then on:
+ * - a branch within the page is a jump into the other block's native code;
+ * - so is one at a constant distance into another page, once it has compared which page of the
+ * guest's memory is there (vcpu.code_page);
+ * - a call notes where its return is to go on, beside the return address (vcpu.return_lin), and a
+ *   return that finds its address there goes on so;
+ * - whatever else a branch leads to is looked up in the jump cache, which has native code as well.
  *
  * While native code runs
- * - RDI is the vcpu and RSI the operation that the code stands for; both stay;
+ * - RDI is the vcpu, and stays;
  * - the guest's general registers, X86_R_PAGE and X86_R_EA may be in registers of the host, dirty
  * or not (x86_use() and its like say where), else they are in the vcpu;
  * - the guest's arithmetic flags are in vcpu.fl, in the host's flags, or in both;
@@ -35,8 +44,8 @@
 
 /* Where [register + low, register + high) of the guest is: compile_window.c. */
 struct x86_window {
-	uint8_t base;	   /* guest's register; X86_GUEST_REGS: no window */
-	uint8_t host;	   /* register with what is to be added to the linear address */
+	uint8_t base; /* guest's register; X86_GUEST_REGS: no window */
+	uint8_t host; /* register with what is to be added to the linear address */
 	bool write;
 	int32_t low, high;
 };
@@ -54,31 +63,41 @@ struct x86_place {
 };
 
 enum x86_exit_kind {
-	X86_GIVE_UP, /* to the operation */
-	X86_TAKE,    /* the branch that the operation is */
-	X86_TRY_OTHER, /* entry of the jump cache */
+	X86_GIVE_UP,	  /* to the operation */
+	X86_TAKE,	  /* the branch that the operation is */
+	X86_TRY_OTHER,	  /* entry of the jump cache */
+	X86_LINK,	  /* x86_go_link() */
+	X86_CROSS,	  /* a branch to another page, before it has done anything */
+	X86_OFFSET,	  /* such a branch when it has, but is not known where to */
+	X86_RETURN,	  /* no jump: what a call notes for its return */
+	X86_OTHER_RETURN, /* a return to elsewhere than noted */
 };
 
-/* A jump out of the code's line, to what is appended at its end. */
+/* A jump out of the code's line, or another way, to what is appended at its end. */
 struct x86_exit_from {
-	size_t at; /* x86_host_jump() */
+	size_t at; /* behind the four bytes that are to lead there */
 	struct x86_place place;
 	uint16_t op, origin;
 	enum x86_exit_kind kind;
-	/* X86_TRY_OTHER: the register with the address, and where to come back */
+	/* X86_TRY_OTHER, X86_OTHER_RETURN: the register with the address; the former comes back to
+	 */
 	uint8_t lin;
 	size_t back;
+	/* X86_CROSS, X86_OFFSET: of the target, in its page; the former has the page in .lin */
+	uint16_t offset;
+	size_t site, match; /* X86_CROSS: behind the four bytes that its gate is told of */
 };
 
 #define X86_EXITS_MAX 512u
 
 struct x86_compiler {
 	struct x86_host h;
+	size_t at; /* offset of what is appended, in all native code */
 	const struct x86_recipes *recipes;
 	struct x86_block *block;
 	unsigned op;	 /* index of the operation being compiled */
 	unsigned span;	 /* how many are compiled with it, itself included */
-	unsigned origin; /* index of the one that RSI points to */
+	unsigned origin; /* index of the one that the run stands for */
 	struct x86_place place;
 	uint16_t pinned; /* host registers in use by the operation */
 	uint32_t used[HOST_REGS], now;
@@ -125,6 +144,10 @@ void x86_settle(struct x86_compiler *k);
 /* Leave because of operation @op if @cc holds. Returns NULL when there is no room. */
 struct x86_exit_from *x86_exit_if(
 	struct x86_compiler *k, unsigned cc, unsigned op, enum x86_exit_kind kind);
+/* The same for what stands before what is appended next, whatever leads there. */
+struct x86_exit_from *x86_exit(struct x86_compiler *k, unsigned op, enum x86_exit_kind kind);
+/* Such that four bytes behind another @ahead bytes of code can be changed by one store. */
+void x86_align(struct x86_compiler *k, unsigned ahead);
 /* Give up before the current operation if @cc holds. Flags must have been spilled. */
 void x86_give_up(struct x86_compiler *k, unsigned cc);
 /* When the guest's condition @cc holds, take the branch that operation @op is. */
@@ -142,23 +165,20 @@ struct x86_host_mem x86_memory(
 	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r, bool write);
 
 /*
- * x86_window_operand - the same, for the kinds of recipes that compile_window.c knows: @o's operand, by what
- * was looked up for an earlier access if that will do. Flags and RAX, RCX and RDX may be overwritten
- * or not, and the operand may need RAX and RDX; the flags have been spilled if so.
+ * x86_window_operand - the same, for the kinds of recipes that compile_window.c knows: @o's
+ * operand, by what was looked up for an earlier access if that will do. Flags and RAX, RCX and RDX
+ * may be overwritten or not, and the operand may need RAX and RDX; the flags have been spilled if
+ * so.
  */
 struct x86_host_mem x86_window_operand(
-	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r, bool write);
+	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r);
 /* Window @i is no more. */
 void x86_window_close(struct x86_place *p, unsigned i);
 
-/* The field of operation @op that @offset says, while RSI points to k->origin. */
-struct x86_host_mem x86_op_field(const struct x86_compiler *k, unsigned op, size_t offset);
-
-/*
- * The end of a block: go to the block whose address is in host register @block. Everything must
- * have been settled. Counts the instructions up to operation @op.
- */
-void x86_go(struct x86_compiler *k, unsigned op, unsigned block);
+/* The end of a block: settles, counts the instructions up to the current operation. Uses RAX. */
+void x86_go(struct x86_compiler *k);
+/* The same, and goes to where the LINK that the current operation is leads. */
+void x86_go_link(struct x86_compiler *k);
 
 /* ---- compile_data.c, compile_vector.c, compile_branch.c ------------------------------------- */
 
@@ -168,8 +188,9 @@ bool x86_compile_vector(struct x86_compiler *k, const struct x86_op *o, const st
 /* Sets *@end when no operation follows. */
 bool x86_compile_branch(
 	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r, bool *end);
-/* What X86_TRY_OTHER does. */
+/* What X86_TRY_OTHER and X86_OTHER_RETURN do. */
 void x86_compile_other(struct x86_compiler *k, const struct x86_exit_from *e);
+void x86_compile_other_return(struct x86_compiler *k, const struct x86_exit_from *e);
 /* What is done when the branch that the current operation is, is taken. */
 void x86_compile_taken(struct x86_compiler *k);
 

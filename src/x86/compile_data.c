@@ -28,12 +28,6 @@ static bool is_32_bits(int64_t v)
 	return v == (int32_t)v;
 }
 
-static bool is_memory(const struct x86_recipe *r)
-{
-	return r->form == X86_FORM_M || r->form == X86_FORM_RM || r->form == X86_FORM_MR ||
-	       r->form == X86_FORM_MI;
-}
-
 /* A register operand that this file does not deal with? */
 static bool has_high(const struct x86_op *o, const struct x86_recipe *r)
 {
@@ -95,9 +89,8 @@ COMPILE(compile_alu)
 
 	if (!is_32_bits(v) && (r->form == X86_FORM_RI || r->form == X86_FORM_MI))
 		return false;
-	if (is_memory(r))
-		m = x86_window_operand(
-			k, o, r, !compare && (r->form == X86_FORM_MR || r->form == X86_FORM_MI));
+	if (x86_recipe_has_memory(r))
+		m = x86_window_operand(k, o, r);
 	if (r->form == X86_FORM_RR || r->form == X86_FORM_MR)
 		s = x86_use(k, o->r1);
 	if (r->form == X86_FORM_RR || r->form == X86_FORM_RI || r->form == X86_FORM_RM)
@@ -139,11 +132,11 @@ COMPILE(compile_test)
 		x86_host_rr(h, HOST_GROUP3, r->size, 0, x86_use(k, o->r0));
 		x86_host_imm(h, r->size, (uint64_t)v);
 	} else if (r->form == X86_FORM_MR) {
-		struct x86_host_mem m = x86_window_operand(k, o, r, false);
+		struct x86_host_mem m = x86_window_operand(k, o, r);
 
 		x86_host_rm(h, HOST_TEST, r->size, x86_use(k, o->r1), m);
 	} else {
-		x86_host_rm(h, HOST_GROUP3, r->size, 0, x86_window_operand(k, o, r, false));
+		x86_host_rm(h, HOST_GROUP3, r->size, 0, x86_window_operand(k, o, r));
 		x86_host_imm(h, r->size, (uint64_t)v);
 	}
 	x86_flags_set(k);
@@ -162,13 +155,13 @@ COMPILE(compile_unary)
 	struct x86_host_mem m = {0};
 	unsigned d = 0;
 
-	if (is_memory(r))
-		m = x86_window_operand(k, o, r, true);
+	if (x86_recipe_has_memory(r))
+		m = x86_window_operand(k, o, r);
 	else
 		d = x86_mod(k, o->r0);
 	if (step)
 		x86_carry_load(k);
-	if (is_memory(r))
+	if (x86_recipe_has_memory(r))
 		x86_host_rm(&k->h, locked(r) | code, r->size, number, m);
 	else
 		x86_host_rr(&k->h, code, r->size, number, d);
@@ -209,13 +202,13 @@ COMPILE(compile_mov)
 		}
 		return true;
 	case X86_FORM_RM: {
-		struct x86_host_mem m = x86_window_operand(k, o, r, false);
+		struct x86_host_mem m = x86_window_operand(k, o, r);
 
 		x86_host_rm(h, HOST_MOV_LOAD, r->size, result(k, o->r0, r->size), m);
 		return true;
 	}
 	case X86_FORM_MR: {
-		struct x86_host_mem m = x86_window_operand(k, o, r, true);
+		struct x86_host_mem m = x86_window_operand(k, o, r);
 
 		x86_host_rm(h, HOST_MOV_STORE, r->size, x86_use(k, o->r1), m);
 		return true;
@@ -223,7 +216,7 @@ COMPILE(compile_mov)
 	default:
 		if (!is_32_bits(v))
 			return false;
-		x86_host_rm(h, HOST_MOV_IMM, r->size, 0, x86_window_operand(k, o, r, true));
+		x86_host_rm(h, HOST_MOV_IMM, r->size, 0, x86_window_operand(k, o, r));
 		x86_host_imm(h, r->size, (uint64_t)v);
 		return true;
 	}
@@ -234,11 +227,8 @@ COMPILE(compile_extend)
 	uint32_t code = r->kind == X86_DO_ZERO_EXTEND ? HOST_MOVZX(r->from) : HOST_MOVSX(r->from);
 
 	if (r->form == X86_FORM_RM) {
-		struct x86_recipe source = *r;
-		struct x86_host_mem m;
+		struct x86_host_mem m = x86_window_operand(k, o, r);
 
-		source.size = r->from;
-		m = x86_window_operand(k, o, &source, false);
 		x86_host_rm(&k->h, code, r->size, result(k, o->r0, r->size), m);
 	} else {
 		unsigned s = x86_use(k, o->r1);
@@ -283,7 +273,7 @@ COMPILE(compile_cmov)
 	unsigned s = HOST_RCX;
 
 	if (r->form == X86_FORM_RM)
-		x86_host_rm(h, HOST_MOV_LOAD, r->size, s, x86_window_operand(k, o, r, false));
+		x86_host_rm(h, HOST_MOV_LOAD, r->size, s, x86_window_operand(k, o, r));
 	else
 		s = x86_use(k, o->r1);
 	x86_flags_load(k);
@@ -340,7 +330,7 @@ COMPILE(compile_shift)
 	struct x86_host *h = &k->h;
 	struct x86_host_mem m = {0};
 
-	if (is_memory(r)) {
+	if (x86_recipe_has_memory(r)) {
 		x86_memory(k, o, r, true);
 		m = sum_address(k);
 	}
@@ -349,7 +339,7 @@ COMPILE(compile_shift)
 	/* All flags are defined only by shifts by something. */
 	if (by_cl || !o->imm || r->code < HOST_SHL)
 		x86_flags_load(k);
-	if (is_memory(r))
+	if (x86_recipe_has_memory(r))
 		x86_host_rm(h, by_cl ? HOST_GROUP2_CL : HOST_GROUP2_IMM, r->size, r->code, m);
 	else
 		x86_host_rr(h, by_cl ? HOST_GROUP2_CL : HOST_GROUP2_IMM, r->size, r->code,
@@ -381,7 +371,7 @@ COMPILE(compile_bt)
 	struct x86_host *h = &k->h;
 	struct x86_host_mem m = {0};
 
-	if (is_memory(r)) {
+	if (x86_recipe_has_memory(r)) {
 		x86_address(k, o, r->full);
 		if (reg)
 			reach(k, o, r->size);
@@ -396,7 +386,7 @@ COMPILE(compile_bt)
 		x86_host_alu_imm(h, HOST_AND, 4, HOST_RCX, r->size * 8 - 1);
 	}
 	x86_flags_load(k);
-	if (is_memory(r))
+	if (x86_recipe_has_memory(r))
 		x86_host_rm(h, locked(r) | code, r->size, n, m);
 	else
 		x86_host_rr(h, code, r->size, n, d);
@@ -412,7 +402,7 @@ COMPILE(compile_scan)
 	unsigned s = HOST_RCX;
 
 	if (r->form == X86_FORM_RM)
-		x86_host_rm(&k->h, HOST_MOV_LOAD, r->size, s, x86_window_operand(k, o, r, false));
+		x86_host_rm(&k->h, HOST_MOV_LOAD, r->size, s, x86_window_operand(k, o, r));
 	else
 		s = x86_use(k, o->r1);
 	x86_flags_load(k);
@@ -431,7 +421,7 @@ COMPILE(compile_mul)
 	if (r->size < 4)
 		return false;
 	if (r->form == X86_FORM_M)
-		x86_host_rm(h, HOST_MOV_LOAD, r->size, s, x86_window_operand(k, o, r, false));
+		x86_host_rm(h, HOST_MOV_LOAD, r->size, s, x86_window_operand(k, o, r));
 	else
 		s = x86_use(k, o->r1);
 	x86_flags_load(k);
@@ -449,8 +439,8 @@ COMPILE(compile_imul)
 	struct x86_host *h = &k->h;
 	unsigned s = HOST_RCX;
 
-	if (is_memory(r))
-		x86_host_rm(h, HOST_MOV_LOAD, r->size, s, x86_window_operand(k, o, r, false));
+	if (x86_recipe_has_memory(r))
+		x86_host_rm(h, HOST_MOV_LOAD, r->size, s, x86_window_operand(k, o, r));
 	else
 		s = x86_use(k, o->r1);
 	x86_flags_load(k);
@@ -537,9 +527,15 @@ static unsigned take_alike(struct x86_compiler *k, bool (*may)(const struct x86_
 	return n;
 }
 
+/* Its immediate can be stored by one instruction, if it is one. */
+static bool can_store(const struct x86_op *o, bool immediate)
+{
+	return !immediate || is_32_bits((int64_t)o->imm);
+}
+
 static bool may_push(const struct x86_op *o, bool immediate)
 {
-	return immediate ? is_32_bits((int64_t)o->imm) : o->r0 != X86_R(X86_RSP);
+	return can_store(o, immediate) && (immediate || o->r0 != X86_R(X86_RSP));
 }
 
 COMPILE(compile_push)
@@ -548,7 +544,7 @@ COMPILE(compile_push)
 	struct x86_host_mem m;
 	unsigned sp, n;
 
-	if (r->form == X86_FORM_RI && !is_32_bits((int64_t)o->imm))
+	if (!can_store(o, r->form == X86_FORM_RI))
 		return false;
 	x86_flags_spill(k);
 	sp = x86_use(k, X86_R(X86_RSP));

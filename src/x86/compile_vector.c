@@ -171,14 +171,13 @@ COMPILE(compile_thunk)
 		m = operand(k, o, r->full, o->x, o->r1, false);
 	x86_settle(k);
 	x86_host_plain(h, HOST_PUSH(HOST_RDI), 4);
-	x86_host_plain(h, HOST_PUSH(HOST_RSI), 4);
-	x86_host_rm(h, HOST_MOV_LOAD, 8, HOST_RCX,
-		x86_op_field(k, k->op, offsetof(struct x86_op, imm)));
+	x86_host_plain(h, HOST_PUSH(HOST_RDI), 4); /* the stack stays aligned */
+	x86_host_mov_imm(h, HOST_RCX, o->imm);
 	x86_host_rm(h, HOST_LEA, 8, HOST_RSI, m);
 	x86_host_rr(h, HOST_MOV_STORE, 8, HOST_RDI, HOST_RDX);
 	x86_host_rm(h, HOST_LEA, 8, HOST_RDI, slot(o->r0));
 	x86_host_rr(h, HOST_GROUP4, 4, HOST_CALL, HOST_RCX);
-	x86_host_plain(h, HOST_POP(HOST_RSI), 4);
+	x86_host_plain(h, HOST_POP(HOST_RDI), 4);
 	x86_host_plain(h, HOST_POP(HOST_RDI), 4);
 }
 

@@ -1,13 +1,13 @@
 /*
  * compile_window.c - several accesses by one look into the TLB.
  *
- * Code reaches the fields of an object, or of a stack frame, by one register and some constants. When
- * the first of such accesses is compiled, those behind it are looked for, and what is looked up is
- * the page of all of them: a window. Native code gives up, as always, when that page is not in the
- * TLB, or may not be written and one of them writes; and also when the window reaches into the next
- * page. A window is closed when its register changes, and with the run. Until then nothing can take
- * the page away: whoever changes translations, or makes code of the page, waits for the vcpu to be
- * between blocks (block.c).
+ * Code reaches the fields of an object, or of a stack frame, by one register and some constants.
+ * When the first of such accesses is compiled, those behind it are looked for, and what is looked
+ * up is the page of all of them: a window. Native code gives up, as always, when that page is not
+ * in the TLB, or may not be written and one of them writes; and also when the window reaches into
+ * the next page. A window is closed when its register changes, and with the run. Until then nothing
+ * can take the page away: whoever changes translations, or makes code of the page, waits for the
+ * vcpu to be between blocks (block.c).
  */
 #include "x86/compile.h"
 
@@ -20,41 +20,47 @@ struct access {
 	bool write;
 };
 
-/* Whether @o accesses memory at a register and a constant, and how: one whose recipe says so. */
-static bool find_access(const struct x86_op *o, const struct x86_recipe *r, struct access *a)
+/* Whether this file serves the memory operand of a recipe, and then whether that is written. */
+static bool find_kind(const struct x86_recipe *r, bool *write)
 {
-	bool to_memory = r->form == X86_FORM_M || r->form == X86_FORM_MR || r->form == X86_FORM_MI;
-	unsigned size = r->size;
+	bool to_memory = x86_recipe_has_memory(r) && r->form != X86_FORM_RM;
 
 	switch ((enum x86_recipe_kind)r->kind) {
 	case X86_DO_ALU:
-		a->write = to_memory && r->code != HOST_CMP;
-		break;
+		*write = to_memory && r->code != HOST_CMP;
+		return true;
 	case X86_DO_INC:
 	case X86_DO_DEC:
 	case X86_DO_NEG:
 	case X86_DO_NOT:
 	case X86_DO_MOV:
-		a->write = to_memory;
-		break;
+		*write = to_memory;
+		return true;
 	case X86_DO_ZERO_EXTEND:
 	case X86_DO_SIGN_EXTEND:
-		size = r->from;
-		a->write = false;
-		break;
 	case X86_DO_TEST:
 	case X86_DO_CMOV:
 	case X86_DO_SCAN:
 	case X86_DO_MUL:
 	case X86_DO_IMUL:
-		a->write = false;
-		break;
+		*write = false;
+		return true;
 	default:
 		return false;
 	}
+}
+
+static unsigned size_of(const struct x86_recipe *r)
+{
+	return r->kind == X86_DO_ZERO_EXTEND || r->kind == X86_DO_SIGN_EXTEND ? r->from : r->size;
+}
+
+/* Whether @o accesses memory at a register and a constant, and how. */
+static bool find_access(const struct x86_op *o, const struct x86_recipe *r, struct access *a)
+{
 	a->low = o->disp;
-	a->high = o->disp + (int32_t)size;
-	return (to_memory || r->form == X86_FORM_RM) && o->base != X86_R_ZERO &&
+	a->high = o->disp + (int32_t)size_of(r);
+	return find_kind(r, &a->write) && x86_recipe_has_memory(r) && o->base != X86_R_ZERO &&
 	       (!r->full || (o->index == X86_R_ZERO && o->seg == X86_SEG_FLAT)) &&
 	       o->disp < INT32_MAX / 2;
 }
@@ -81,8 +87,7 @@ static bool may_change(const struct x86_op *o, const struct x86_recipe *r, uint8
 	default:
 		break;
 	}
-	return r->form != X86_FORM_M && r->form != X86_FORM_MR && r->form != X86_FORM_MI &&
-	       o->r0 == base;
+	return (!x86_recipe_has_memory(r) || r->form == X86_FORM_RM) && o->r0 == base;
 }
 
 static bool join(struct access *all, const struct access *one)
@@ -166,20 +171,20 @@ static struct x86_window *open_window(struct x86_compiler *k, uint8_t base, cons
 }
 
 struct x86_host_mem x86_window_operand(
-	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r, bool write)
+	struct x86_compiler *k, const struct x86_op *o, const struct x86_recipe *r)
 {
 	struct x86_window *w = NULL;
 	struct access a;
+	bool may = find_access(o, r, &a);
 
-	if (!find_access(o, r, &a))
-		return x86_memory(k, o, r, write);
-	for (unsigned i = 0; i < X86_WINDOWS; i++)
+	for (unsigned i = 0; i < X86_WINDOWS && may; i++)
 		if (has(&k->place.window[i], o->base, &a))
 			w = &k->place.window[i];
-	if (!w) {
-		if (look_ahead(k, o->base, &a) == 1)
-			return x86_memory(k, o, r, write);
+	if (!w && may && look_ahead(k, o->base, &a) > 1)
 		w = open_window(k, o->base, &a);
+	if (!w) {
+		x86_address(k, o, r->full);
+		return x86_access(k, size_of(r), a.write);
 	}
 	k->pinned |= (uint16_t)(1u << w->host);
 	k->used[w->host] = ++k->now;

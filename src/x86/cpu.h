@@ -25,6 +25,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -74,6 +75,7 @@ struct x86_block {
 	struct x86_block *_Atomic hash_next;
 	struct x86_block *page_next[2];
 	uint16_t heat; /* how often it was entered, if somebody counts: compile.c */
+	_Atomic uint32_t native; /* its native code: offset in vcpu.native; 0: none */
 	struct x86_op ops[];
 };
 
@@ -118,6 +120,7 @@ struct x86_tlb {
 	uint64_t *gpa;	    /* of the page, beside each entry */
 	uint64_t gen;	    /* 1..4095 */
 	bool has_nonglobal; /* something in it depends on CR3 */
+	struct x86_code_page *code_page; /* [X86_CODE_PAGES]; NULL: nothing is fetched by it */
 };
 
 /* ---- Jump cache: linear address to block --------------------------------------------------- */
@@ -128,31 +131,51 @@ struct x86_tlb {
 
 struct x86_jc_entry {
 	uint64_t lin;
-	uint32_t tag;	/* vcpu.jc_tag */
-	uint32_t block; /* offset in vcpu.code */
+	uint32_t tag;	/* vcpu.jc_tag, or that without X86_JC_NATIVE */
+	uint32_t where; /* offset in vcpu.native if X86_JC_NATIVE, else of the block in vcpu.code */
 };
 _Static_assert(sizeof(struct x86_jc_entry) == 16, "x86_jc_offset(), compile_branch.c");
 
+#define X86_JC_NATIVE 0x80000000u
+
 /*
- * Offset in bytes of the entry for @lin. Either that or the one X86_JC_OTHER from it has the block. A
- * page's entries lie together, so that INVLPG has few to clear, and are scattered there: calls and
- * their returns come in clusters.
+ * Offset in bytes of the entry for @lin. Either that or the one X86_JC_OTHER from it has the
+ * block. A page's entries lie together, so that INVLPG has few to clear, and are scattered there:
+ * calls and their returns come in clusters.
  */
 #define X86_JC_SETS    ((X86_JC_ENTRIES - X86_JC_OF_PAGE) * 16)
 #define X86_JC_SCATTER 0x9e3779b1u
+#define X86_JC_SHIFT   20 /* to an offset within a page */
 
 static inline unsigned x86_jc_offset(uint64_t lin)
 {
 	unsigned in_page = (X86_JC_OF_PAGE - 1) * 16;
 
 	return ((unsigned)lin & X86_JC_SETS) |
-	       (((unsigned)lin * X86_JC_SCATTER) >> 20 & in_page);
+	       (((unsigned)lin * X86_JC_SCATTER) >> X86_JC_SHIFT & in_page);
 }
 
 static inline struct x86_jc_entry *x86_jc_other(struct x86_jc_entry *e)
 {
 	return (struct x86_jc_entry *)((uintptr_t)e ^ X86_JC_OTHER);
 }
+
+/* ---- Between pages of code ------------------------------------------------------------------ */
+
+/* Which page of the guest's memory instructions are fetched from at a linear page. */
+struct x86_code_page {
+	uint64_t key;	 /* the linear page | x86_tlb.gen; 0: none */
+	uint64_t number; /* guest-physical address / page size */
+};
+
+#define X86_CODE_PAGES 4096u
+
+/*
+ * Where calls are to return to: a ring for the kernel, one for the user, of this many. An entry is
+ * a linear address and the offset in vcpu.native to go on at. Both are 0 where nothing is known:
+ * native code at offset 0 goes on at address 0 (gate.h).
+ */
+#define X86_RETURNS 32u
 
 /* ---- The processor -------------------------------------------------------------------------- */
 
@@ -191,7 +214,7 @@ struct x86_vcpu {
 	uint64_t instructions;
 	const struct x86_op *link_from; /* the LINK operation to patch when the target is found */
 	const struct x86_op *next_op;	/* where tail calls are not to be had: the chained block */
-	uint32_t jc_tag;
+	uint32_t jc_tag; /* what depends on CR3 and the mode; with X86_JC_NATIVE */
 	uint8_t rmw_pending;  /* x86_rmw_end() has work */
 	uint8_t simd_trap;    /* SSE instructions must look at CR0/CR4 first */
 	uint8_t x87_trap;     /* x87/MMX likewise */
@@ -208,7 +231,12 @@ struct x86_vcpu {
 	enum x86_tlb_kind tlb_kind;
 	struct x86_tlb tlbs[X86_TLB_KINDS];
 	struct x86_jc_entry *jc;
-	uint8_t *code; /* the machine's */
+	const uint8_t *code, *native; /* the machine's */
+	struct x86_code_page *code_page; /* those of the current mode, and their generation */
+	uint64_t code_gen;
+	uint16_t returns;      /* the entry in use, * 8: its low byte goes round in a ring */
+	uint8_t returns_other; /* the low byte for the other ring */
+	uint64_t return_lin[2 * X86_RETURNS], return_where[2 * X86_RETURNS];
 	uint64_t large_2m[64], large_1g[64]; /* Bloom filters of large pages entered: see INVLPG */
 	uint64_t gen_next;
 	uint16_t *pcid_gen; /* [4096]: generation last used for a PCID, 0: none */
@@ -317,13 +345,39 @@ static inline struct x86_jc_entry *x86_jc_at(const struct x86_vcpu *c, uint64_t 
 static inline bool x86_jc_is(
 	const struct x86_vcpu *c, const struct x86_jc_entry *e, uint64_t lin)
 {
-	return e->lin == lin && e->tag == c->jc_tag;
+	return e->lin == lin && (e->tag | X86_JC_NATIVE) == c->jc_tag;
 }
+
+/* In front of a block's native code, this many bytes before it: where its first operation is. */
+#define X86_NATIVE_OPS 14u
 
 static inline struct x86_block *x86_jc_block(
 	const struct x86_vcpu *c, const struct x86_jc_entry *e)
 {
-	return (struct x86_block *)(c->code + e->block);
+	const struct x86_op *first;
+
+	if (!(e->tag & X86_JC_NATIVE))
+		return (struct x86_block *)(c->code + e->where);
+	memcpy(&first, c->native + e->where - X86_NATIVE_OPS, sizeof(first));
+	return x86_block_of(first);
+}
+
+/* The one of @pages that may be that of @lin. */
+static inline struct x86_code_page *x86_code_page(struct x86_code_page *pages, uint64_t lin)
+{
+	return &pages[(lin >> 12) & (X86_CODE_PAGES - 1)];
+}
+
+/* A call of whose return nothing is known, and a return: so that those of others are found. */
+static inline void x86_returns_push(struct x86_vcpu *c)
+{
+	c->returns = (c->returns & 0xff00) | ((c->returns + 8) & 0xff);
+	c->return_lin[c->returns / 8] = c->return_where[c->returns / 8] = 0;
+}
+
+static inline void x86_returns_pop(struct x86_vcpu *c)
+{
+	c->returns = (c->returns & 0xff00) | ((c->returns - 8) & 0xff);
 }
 
 /* ---- Going on ------------------------------------------------------------------------------- */
@@ -352,8 +406,8 @@ static inline x86_op_fn x86_op_function(const struct x86_op *o)
 }
 
 /*
- * x86_enter - execute from @o on until something returns; miss.S. Native code does not keep RBX, RBP
- * and R12 to R15; x86_enter() does, so this is how C calls an operation.
+ * x86_enter - execute from @o on until something returns; miss.S. Native code does not keep RBX,
+ * RBP and R12 to R15; x86_enter() does, so this is how C calls an operation.
  */
 void x86_enter(struct x86_vcpu *c, const struct x86_op *o);
 _Static_assert(offsetof(struct x86_op, fn) == 0, "x86_enter() reads it there");
@@ -398,6 +452,13 @@ static inline __attribute__((always_inline)) void x86_chain(
 	c->lin = lin;
 }
 
+/* Back to the loop, to find the block that the LINK @o is to remember. */
+static inline void x86_find_link(struct x86_vcpu *c, const struct x86_op *o)
+{
+	c->lin = *x86_page(c) + (int64_t)o->disp;
+	c->link_from = o;
+}
+
 /*
  * x86_link - end the block; continue at o->disp from R_PAGE, in the page the block began in.
  * The block found there is remembered in o->imm.
@@ -411,8 +472,7 @@ static inline __attribute__((always_inline)) void x86_link(
 	c->instructions += o->n;
 	if (likely(b && !atomic_load_explicit(&c->attention, memory_order_relaxed)))
 		return x86_enter_block(c, b);
-	c->lin = *x86_page(c) + (int64_t)o->disp;
-	c->link_from = o;
+	x86_find_link(c, o);
 }
 
 /*
@@ -511,6 +571,8 @@ void x86_tlb_flush_page(struct x86_vcpu *c, uint64_t va);
 void x86_tlb_flush_pcid(struct x86_vcpu *c, unsigned pcid);
 /* Use the buffer that the mode calls for, after generations or the mode changed. */
 void x86_tlb_select(struct x86_vcpu *c);
+/* Native code that calls would return to is no more. */
+void x86_returns_forget(struct x86_vcpu *c);
 /* After CR3 changed: keep_pcid is bit 63 of the value written with CR4.PCIDE set. */
 void x86_tlb_switch(struct x86_vcpu *c, bool keep_pcid);
 void x86_tlb_serve_requests(struct x86_vcpu *c);
@@ -567,6 +629,8 @@ unsigned x86_translate(struct x86_vcpu *c, uint64_t lin, uint32_t mode, const ui
  * to the page whose bytes were decoded? So such blocks may be linked and stand in the jump cache.
  */
 void x86_op_crosses(struct x86_vcpu *c, const struct x86_op *o);
+/* What the first operation of a dropped block becomes. */
+void x86_op_stale_block(struct x86_vcpu *c, const struct x86_op *o);
 /* The table of what decodes into what; a machine has one. NULL: no memory. */
 struct x86_emitters *x86_emitters_create(void);
 void x86_emitters_destroy(struct x86_emitters *e);
@@ -578,7 +642,12 @@ void x86_code_sync(struct x86_vcpu *c);
 
 /* ---- Native code (compile.c) ---------------------------------------------------------------- */
 
-/* The operation that is to be the first of a block for @mode so that it may be compiled, or NULL. */
+/* What vcpu.native is; NULL: nothing is compiled. And the same bytes, to be changed. */
+const uint8_t *x86_compiled_base(const struct x86_machine *m);
+uint8_t *x86_compiled_write(const struct x86_machine *m);
+/* @b is dropped, its operations are stale: nobody enters its native code any more. Lock held. */
+void x86_compiled_drop(struct x86_machine *m, const struct x86_block *b);
+/* The operation to be the first of a block for @mode so that it may be compiled, or NULL. */
 x86_op_fn x86_compile_heat(const struct x86_machine *m, uint32_t mode);
 /* The current half of the code cache is empty now. Lock held. */
 void x86_compiled_forget(struct x86_machine *m);

@@ -100,7 +100,7 @@ void x86_fx_set_top(struct x86_fx *fx, unsigned top);
 void x86_fx_fninit(struct x86_fx *fx);
 void x86_fx_init_x87(struct x86_fx *fx);
 
-/* simd.c: an SSE instruction, by its thunk. @fp: it uses MXCSR. simd_list.c: those that are done so. */
+/* simd.c: an SSE instruction, by its thunk. @fp: it uses MXCSR. simd_list.c has those done so. */
 bool x86_emit_thunk(struct x86_xlate *t, bool fp);
 void x86_register_thunks(x86_emit_fn *table);
 /* mmx.c: an instruction with an MMX register, of those simd.c lists; and the rest of MMX. */

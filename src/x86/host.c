@@ -94,6 +94,13 @@ void x86_host_rm(
 		x86_host_byte(h, (uint8_t)m.disp);
 }
 
+void x86_host_mov_imm64(struct x86_host *h, unsigned reg, uint64_t v)
+{
+	begin(h, 0xb8 + (reg & 7), 8, (reg >> 3) * REX_B, false);
+	x86_host_imm32(h, (int32_t)v);
+	x86_host_imm32(h, (int32_t)(v >> 32));
+}
+
 void x86_host_mov_imm(struct x86_host *h, unsigned reg, uint64_t v)
 {
 	if (v == (uint32_t)v) {
@@ -103,9 +110,7 @@ void x86_host_mov_imm(struct x86_host *h, unsigned reg, uint64_t v)
 		x86_host_rr(h, HOST_MOV_IMM, 8, 0, reg);
 		x86_host_imm32(h, (int32_t)v);
 	} else {
-		begin(h, 0xb8 + (reg & 7), 8, (reg >> 3) * REX_B, false);
-		x86_host_imm32(h, (int32_t)v);
-		x86_host_imm32(h, (int32_t)(v >> 32));
+		x86_host_mov_imm64(h, reg, v);
 	}
 }
 
@@ -141,10 +146,19 @@ void x86_host_jump_back(struct x86_host *h, size_t at)
 	x86_host_imm32(h, (int32_t)(at - (h->n + 4)));
 }
 
+void x86_host_jump_short(struct x86_host *h, unsigned cc, size_t at)
+{
+	x86_host_byte(h, (uint8_t)(0x70 + cc));
+	x86_host_byte(h, (uint8_t)(at - (h->n + 1)));
+}
+
+void x86_host_put32(struct x86_host *h, size_t at, uint32_t v)
+{
+	if (at <= h->size)
+		memcpy(h->code + at - sizeof(v), &v, sizeof(v));
+}
+
 void x86_host_here(struct x86_host *h, size_t at)
 {
-	int32_t distance = (int32_t)(h->n - at);
-
-	if (at <= h->size)
-		memcpy(h->code + at - 4, &distance, sizeof(distance));
+	x86_host_put32(h, at, (uint32_t)(h->n - at));
 }

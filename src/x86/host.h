@@ -25,6 +25,8 @@ enum x86_host_reg {
 	HOST_RSI,
 	HOST_RDI,
 	HOST_R8,
+	HOST_R9,
+	HOST_R10,
 	HOST_R15 = 15,
 	HOST_REGS,
 	HOST_NONE = HOST_REGS,
@@ -73,6 +75,8 @@ struct x86_host_mem {
 #define HOST_SET(cc)	 (0x0f90u + (cc))
 #define HOST_IMUL_REG	 0x0faf /* r, r/m */
 #define HOST_IMUL_IMM	 0x69	/* r, r/m, imm */
+#define HOST_NOP	 0x90
+#define HOST_RET	 0xc3
 #define HOST_CQO	 0x99	/* x86_host_plain() */
 #define HOST_BSWAP	 0x0f	/* ModRM.reg 1: what looks like ModRM is the second opcode byte */
 #define HOST_BT_IMM	 0x0fba /* /4 BT, /5 BTS, /6 BTR, /7 BTC */
@@ -118,16 +122,20 @@ void x86_host_rr(struct x86_host *h, uint32_t opcode, unsigned size, unsigned re
 /* The same with r/m in memory. */
 void x86_host_rm(
 	struct x86_host *h, uint32_t opcode, unsigned size, unsigned reg, struct x86_host_mem m);
-/* mov r64, imm, in the shortest form. Leaves flags alone. */
+/* mov r64, imm, in the shortest form, and in the longest. Leave flags alone. */
 void x86_host_mov_imm(struct x86_host *h, unsigned reg, uint64_t v);
+void x86_host_mov_imm64(struct x86_host *h, unsigned reg, uint64_t v);
 /* An instruction without operands, of @size. */
 void x86_host_plain(struct x86_host *h, uint32_t opcode, unsigned size);
 /* Group 1 (ADD ... CMP) of a register and a constant that fits 32 bits, sign-extended. */
 void x86_host_alu_imm(struct x86_host *h, unsigned op, unsigned size, unsigned reg, int32_t v);
 /* jcc rel32 to be filled in by x86_host_here(); returns where. @cc 16: jmp. */
 size_t x86_host_jump(struct x86_host *h, unsigned cc);
-/* jmp to what was appended at @at. */
+/* jmp rel32, or jcc rel8, to what was or will be appended at @at. */
 void x86_host_jump_back(struct x86_host *h, size_t at);
+void x86_host_jump_short(struct x86_host *h, unsigned cc, size_t at);
+/* The four bytes before @at are @v. */
+void x86_host_put32(struct x86_host *h, size_t at, uint32_t v);
 /* The jump at @at goes to what is appended next. */
 void x86_host_here(struct x86_host *h, size_t at);
 #define HOST_ALWAYS 16u

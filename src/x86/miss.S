@@ -49,8 +49,9 @@
 	keep x86_rmw_rest_keep, x86_rmw_finish, 0
 
 /*
- * x86_enter - from C into the operations of a block: RBX, RBP and R12 to R15 are kept for the caller,
- * as compiled blocks (compile.h) do not keep them. rdi: vcpu, rsi: operation, whose function is its first field.
+ * x86_enter - from C into the operations of a block: RBX, RBP and R12 to R15 are kept for the
+ * caller, as compiled blocks (compile.h) do not keep them. rdi: vcpu, rsi: operation, whose function
+ * is its first field.
  */
 	.globl x86_enter
 	.hidden x86_enter

@@ -159,7 +159,8 @@ static const void *intern(
 		const struct thunk_entry *e = &n->table[i];
 		size_t at = (size_t)(e->where - 1) * THUNK_ALIGN;
 
-		if (e->hash == hash && e->size == k->n && !memcmp(n->arena.write + at, k->bytes, k->n)) {
+		if (e->hash == hash && e->size == k->n &&
+			!memcmp(n->arena.write + at, k->bytes, k->n)) {
 			found = n->arena.exec + at;
 			goto out;
 		}

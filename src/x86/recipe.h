@@ -86,6 +86,12 @@ struct x86_recipe {
 	bool fused; /* with the conditional LINK behind it: .cond */
 };
 
+static inline bool x86_recipe_has_memory(const struct x86_recipe *r)
+{
+	return r->form == X86_FORM_M || r->form == X86_FORM_RM || r->form == X86_FORM_MR ||
+	       r->form == X86_FORM_MI;
+}
+
 struct x86_recipes;
 
 /* x86_recipe_add - @op is what @recipe says. What was said first holds; NULL is passed over. */

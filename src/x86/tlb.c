@@ -19,16 +19,46 @@ void x86_tlb_select(struct x86_vcpu *c)
 {
 	enum x86_tlb_kind exec = c->s.cpl == 3 ? X86_TLB_USER : X86_TLB_KERNEL;
 
+	uint16_t ring = exec == X86_TLB_USER ? 8 * X86_RETURNS : 0;
+
+	if ((c->returns & 0xff00) != ring) {
+		uint8_t other = (uint8_t)c->returns;
+
+		c->returns = ring | c->returns_other;
+		c->returns_other = other;
+	}
+	c->code_page = c->tlbs[exec].code_page;
+	c->code_gen = c->tlbs[exec].gen;
 	c->tlb = c->tlbs[c->tlb_kind].entry;
 	c->tlb_gen = c->tlbs[c->tlb_kind].gen;
-	c->jc_tag = (uint32_t)c->tlbs[exec].gen << 8 | c->mode;
+	c->jc_tag = (uint32_t)c->tlbs[exec].gen << 8 | c->mode | X86_JC_NATIVE;
+}
+
+_Static_assert(8 * X86_RETURNS == 0x100, "a ring of vcpu.returns");
+
+static void forget_returns(struct x86_vcpu *c, enum x86_tlb_kind exec)
+{
+	unsigned first = exec == X86_TLB_USER ? X86_RETURNS : 0;
+
+	memset(c->return_lin + first, 0, X86_RETURNS * sizeof(*c->return_lin));
+	memset(c->return_where + first, 0, X86_RETURNS * sizeof(*c->return_where));
+}
+
+void x86_returns_forget(struct x86_vcpu *c)
+{
+	forget_returns(c, X86_TLB_KERNEL);
+	forget_returns(c, X86_TLB_USER);
 }
 
 static uint64_t new_generation(struct x86_vcpu *c)
 {
 	if (c->gen_next < 4096)
 		return c->gen_next++;
+	x86_returns_forget(c);
 	for (unsigned kind = 0; kind < X86_TLB_KINDS; kind++) {
+		if (c->tlbs[kind].code_page)
+			memset(c->tlbs[kind].code_page, 0,
+				X86_CODE_PAGES * sizeof(struct x86_code_page));
 		memset(c->tlbs[kind].entry, 0, X86_TLB_ENTRIES * sizeof(struct x86_tlb_entry));
 		c->tlbs[kind].gen = 1;
 		c->tlbs[kind].has_nonglobal = false;
@@ -46,6 +76,7 @@ static unsigned current_pcid(const struct x86_vcpu *c)
 
 static void renew_kernel(struct x86_vcpu *c)
 {
+	forget_returns(c, X86_TLB_KERNEL);
 	c->tlbs[X86_TLB_KERNEL].gen = new_generation(c);
 	c->tlbs[X86_TLB_KERNEL].has_nonglobal = false;
 }
@@ -54,6 +85,7 @@ static void renew_others(struct x86_vcpu *c)
 {
 	uint64_t gen = new_generation(c);
 
+	forget_returns(c, X86_TLB_USER);
 	c->tlbs[X86_TLB_USER].gen = gen;
 	c->tlbs[X86_TLB_KERNEL_AC].gen = gen;
 	c->pcid_gen[current_pcid(c)] = (uint16_t)gen;
@@ -93,6 +125,7 @@ void x86_tlb_switch(struct x86_vcpu *c, bool keep_pcid)
 		x86_tlb_flush_nonglobal(c);
 		return;
 	}
+	forget_returns(c, X86_TLB_USER);
 	c->tlbs[X86_TLB_USER].gen = gen;
 	c->tlbs[X86_TLB_KERNEL_AC].gen = gen;
 	if (c->tlbs[X86_TLB_KERNEL].has_nonglobal)
@@ -121,7 +154,13 @@ static void drop_page(struct x86_vcpu *c, uint64_t page)
 		if ((e->tag_r & X86_PAGE_MASK) == page || (e->tag_w & X86_PAGE_MASK) == page ||
 			(e->tag_x & X86_PAGE_MASK) == page)
 			e->tag_r = e->tag_w = e->tag_x = 0;
+		if (c->tlbs[kind].code_page &&
+			(x86_code_page(c->tlbs[kind].code_page, page)->key & X86_PAGE_MASK) == page)
+			x86_code_page(c->tlbs[kind].code_page, page)->key = 0;
 	}
+	for (unsigned i = 0; i < 2 * X86_RETURNS; i++)
+		if ((c->return_lin[i] & X86_PAGE_MASK) == page)
+			c->return_lin[i] = c->return_where[i] = 0;
 	struct x86_jc_entry *jc = x86_jc_page(c, page);
 
 	for (unsigned i = 0; i < X86_JC_OF_PAGE; i++)

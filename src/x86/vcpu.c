@@ -360,8 +360,8 @@ static void jump_cache_add(struct x86_vcpu *c, const struct x86_block *b)
 		e = first;
 	}
 	*e = (struct x86_jc_entry){.lin = c->lin,
-		.tag = c->jc_tag,
-		.block = (uint32_t)((const uint8_t *)b - c->code)};
+		.tag = c->jc_tag & ~X86_JC_NATIVE,
+		.where = (uint32_t)((const uint8_t *)b - c->code)};
 }
 
 /* Finds the block to go on in and remembers it for the next time. */
@@ -556,6 +556,13 @@ static bool allocate(struct x86_vcpu *c)
 		if (!c->tlbs[kind].entry || !c->tlbs[kind].gpa)
 			return false;
 	}
+	for (unsigned user = 0; user < 2; user++) {
+		struct x86_tlb *tlb = &c->tlbs[user ? X86_TLB_USER : X86_TLB_KERNEL];
+
+		tlb->code_page = calloc(X86_CODE_PAGES, sizeof(*tlb->code_page));
+		if (!tlb->code_page)
+			return false;
+	}
 	c->jc = jump_cache_map();
 	c->pcid_gen = calloc(4096, sizeof(*c->pcid_gen));
 	c->emulate_block =
@@ -576,6 +583,7 @@ struct x86_vcpu *x86_vcpu_create(
 	memset(c, 0, sizeof(*c));
 	c->machine = m;
 	c->code = m->code;
+	c->native = x86_compiled_base(m);
 	c->index = index;
 	c->ops = ops;
 	c->ctx = ctx;
@@ -606,6 +614,7 @@ void x86_vcpu_destroy(struct x86_vcpu *c)
 	for (unsigned kind = 0; kind < X86_TLB_KINDS; kind++) {
 		free(c->tlbs[kind].entry);
 		free(c->tlbs[kind].gpa);
+		free(c->tlbs[kind].code_page);
 	}
 	if (c->jc)
 		munmap(c->jc, JUMP_CACHE_BYTES);

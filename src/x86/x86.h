@@ -285,10 +285,10 @@ struct x86_ops {
 struct x86_machine *x86_machine_create(unsigned vcpus, size_t code_bytes);
 void x86_machine_destroy(struct x86_machine *m);
 /*
- * x86_machine_compile - make native code of blocks of 64-bit code that have been entered @after times
- * (1 to 65535). Before the first processor runs; once. Takes as much address space again as
- * @code_bytes, and memory for what is compiled. Returns 0 or a negative errno: no memory, or the host
- * allows none that is executable.
+ * x86_machine_compile - make native code of blocks of 64-bit code that have been entered @after
+ * times (1 to 65535). Before the first processor runs; once. Takes as much address space again as
+ * @code_bytes, and memory for what is compiled. Returns 0 or a negative errno: no memory, or the
+ * host allows none that is executable.
  */
 int x86_machine_compile(struct x86_machine *m, unsigned after);
 
