@@ -242,6 +242,26 @@ static void serve(struct run *r)
 	}
 }
 
+/* Output that could not be written here is no success, whatever the command's status is. */
+static int tell_lost(const struct run *r)
+{
+	static const char *const names[] = {
+		[SESSION_STDOUT] = "standard output", [SESSION_STDERR] = "standard error"};
+	int status = r->status;
+
+	for (unsigned i = SESSION_STDOUT; i <= SESSION_STDERR; i++) {
+		int err = r->streams.stream[i].error;
+
+		if (!err)
+			continue;
+		log_error("%s: the command's output is not complete: %s: %s", r->s->vm, names[i],
+			strerror(err));
+		if (status == 0)
+			status = SESSION_STATUS_LOST;
+	}
+	return status;
+}
+
 int session_run(struct session *s, const struct session_work *work)
 {
 	struct run r = {.s = s, .work = work, .status = SESSION_STATUS_LOST};
@@ -256,6 +276,7 @@ int session_run(struct session *s, const struct session_work *work)
 			terminal_raw(true);
 		serve(&r);
 		terminal_restore();
+		r.status = tell_lost(&r);
 	}
 	streams_free(&r.streams);
 	close(s->signals);

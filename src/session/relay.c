@@ -68,7 +68,12 @@ static void explain(struct relay *r)
 	int reason = ERR_GET_REASON(code);
 	const char *text = code ? ERR_reason_error_string(code) : NULL;
 
-	if (!code || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+	bool closed = !code || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING;
+
+	if (closed && !r->agent && SSL_in_init(r->tls))
+		lost(r, "it turned the connection away; its log in the guest says why (too many "
+			"sessions or logins at once, perhaps)");
+	else if (closed)
 		lost(r, "it closed the connection");
 	else
 		lost(r, "no TLS connection: %s", text ? text : "unknown error");

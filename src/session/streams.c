@@ -202,6 +202,7 @@ static void move_sink(struct stream *t)
 		if (put < 0 && errno == EAGAIN)
 			return;
 		if (put < 0) {
+			t->error = errno == EPIPE ? 0 : errno;
 			close_stream(t);
 			t->end_due = true;
 			return;

@@ -37,6 +37,7 @@ struct stream {
 	uint32_t grant;	  /* written, but not granted anew */
 	uint32_t allowed; /* what the peer may still send */
 	bool ended;	  /* the peer's EOF came: close when all is written */
+	int error;	  /* why it takes no more: an errno, but for EPIPE, which is an end */
 	bool terminal;	  /* its reader hears of the end by a typed ^D */
 	size_t most;	  /* bytes that a write may have: few where it would block */
 };

@@ -68,6 +68,21 @@ def closed(context):
     agent.idle()
 
 
+@test("exec: output that finds no room")
+def no_room(context):
+    agent = context.agent()
+    for stream, redirection in ("output", ">/dev/full"), ("error", "2>/dev/full"):
+        command = context.command("exec", f"unix:{agent.path}", "--", "sh", "-c",
+                                  "echo out; echo err >&2")
+        done = subprocess.run(["sh", "-c", f'"$@" {redirection}', "sh", *command],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE)
+        context.check(done.returncode == 255, (stream, done))
+        context.check(stream == "error" or b"not complete: standard output: No space" in done.stderr,
+                      done)
+    context.exec(agent, "true")
+    agent.idle()
+
+
 def wait_for(path):
     until = time.monotonic() + PATIENCE
     while not path.exists():
@@ -173,7 +188,8 @@ def limit(context, config, sessions, rounds):
     for _ in range(rounds):
         running = [begin(context, agent) for _ in range(sessions)]
         out, errors = context.exec(agent, "true", status=255)
-        context.check(not out and errors.count("\n") == 1, errors)
+        context.check(not out and errors.count("\n") == 1 and "turned the connection away" in errors
+                      and "too many sessions" in errors, errors)
         agent.logged(f"{sessions} sessions and logins: more are turned away")
         for process in running:
             out, errors = process.communicate(b"rest", timeout=PATIENCE)
