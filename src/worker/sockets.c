@@ -2,8 +2,7 @@
  * sockets.c - see sockets.h. Whose connection needs an answer of the broker's waits for that
  * (questions.h): what the guest connects to, and programs of users that the machine does not belong
  * to. Programs are heard on the main thread: a line that is not there in
- * time is not waited for, and so many may be waited for that one who sends none keeps nobody else
- * out.
+ * time is not waited for, and the less the more programs keep others out by that.
  */
 #include "worker/sockets.h"
 
@@ -22,6 +21,7 @@
 
 #define CLIENTS	 256u	       /* whose first line has not come */
 #define PATIENCE 5000000000ull /* nanoseconds that it may take */
+#define HASTE	 100000000ull  /* the same, when others wait because there are so many */
 #define BREATH	 100000000ull  /* nanoseconds without listening, when descriptors are short */
 
 struct client {
@@ -29,7 +29,7 @@ struct client {
 	struct client *next, **link; /* in the order in which they came */
 	struct loop_watch *watch;    /* of changes: what there is of a line stays in the socket */
 	int fd;
-	uint64_t deadline;
+	uint64_t came;
 };
 
 struct machine_sockets {
@@ -60,16 +60,22 @@ static void listen_less(struct machine_sockets *s)
 			loop_watch_change(s->listen[i], 0);
 }
 
+/* Until when the first is waited for, who has been for the longest. */
+static uint64_t deadline(const struct machine_sockets *s)
+{
+	return s->clients->came + (s->n_clients < CLIENTS ? PATIENCE : HASTE);
+}
+
 static void client_add(struct machine_sockets *s, struct client *c)
 {
-	c->deadline = loop_now() + PATIENCE;
+	c->came = loop_now();
 	c->link = s->clients_end;
 	*c->link = c;
 	s->clients_end = &c->next;
-	if (s->clients == c)
-		loop_timer_arm(s->patience, c->deadline, 0);
 	if (++s->n_clients == CLIENTS)
 		listen_less(s);
+	if (s->clients == c || s->n_clients == CLIENTS)
+		loop_timer_arm(s->patience, deadline(s), 0);
 }
 
 /* Returns its descriptor, which is not closed. */
@@ -94,12 +100,12 @@ static void out_of_patience(void *ctx)
 {
 	struct machine_sockets *s = ctx;
 
-	while (s->clients && s->clients->deadline <= loop_now())
+	while (s->clients && deadline(s) <= loop_now())
 		close(client_remove(s->clients));
 	if (s->n_clients < CLIENTS)
 		listen_more(s);
 	if (s->clients)
-		loop_timer_arm(s->patience, s->clients->deadline, 0);
+		loop_timer_arm(s->patience, deadline(s), 0);
 }
 
 /* ---- Lines ------------------------------------------------------------------------------------

@@ -224,6 +224,22 @@ def many_at_once(context, guest, count):
     context.check(not wrong, f"{len(wrong)} of {count} failed: {wrong[:3]}")
 
 
+def others_say_nothing(context, guest, count):
+    """Programs that connect and never send their line keep nobody out; as few as can be are closed."""
+    silent = []
+    for _ in range(count):
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(guest.path)
+        silent.append(s)
+    s = guest.connect(5000)
+    context.check(s and exchange(s, b"heard") == b"heard", "the echo is another")
+    s.close()
+    closed, _, _ = select.select(silent, [], [], 0)
+    context.check(len(closed) < count - 200, f"{len(closed)} of {count} were closed")
+    for s in silent:
+        s.close()
+
+
 def one_after_the_other(context, guest, count):
     for i in range(count):
         s = guest.connect(5000)
@@ -435,6 +451,7 @@ def everything(context, churn, pause, kills):
     guest_connects(context, guest)
     activated(context, guest)
     many_at_once(context, guest, 256)
+    others_say_nothing(context, guest, 600)
     one_after_the_other(context, guest, churn)
     readers_that_stop(context, guest, pause)
     peers_that_die(context, guest)
