@@ -10,14 +10,47 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define SYSTEM "/run/partita"
+
+static const char *named(const char *variable)
+{
+	const char *path = secure_getenv(variable);
+
+	return path && *path ? path : NULL;
+}
+
+bool rundir_own(char path[PATH_MAX])
+{
+	const char *chosen = named("PARTITA_RUN_DIR"), *users = named("XDG_RUNTIME_DIR");
+
+	if (chosen)
+		return snprintf(path, PATH_MAX, "%s", chosen) < PATH_MAX;
+	if (geteuid())
+		return users && snprintf(path, PATH_MAX, "%s/partita", users) < PATH_MAX;
+	strcpy(path, SYSTEM);
+	return true;
+}
+
+bool rundir_look(unsigned index, char path[PATH_MAX])
+{
+	bool own = rundir_own(path);
+
+	if (own && !index)
+		return true;
+	if (named("PARTITA_RUN_DIR") || !geteuid() || index > own)
+		return false;
+	strcpy(path, SYSTEM);
+	return true;
+}
+
 int rundir_path(const char *part, char **path)
 {
-	const char *base = geteuid() == 0 ? "/run" : getenv("XDG_RUNTIME_DIR");
+	char base[PATH_MAX];
 
 	*path = NULL;
-	if (!base || !base[0])
+	if (!rundir_own(base))
 		return -ENOENT;
-	if (asprintf(path, "%s/partita/%s", base, part) < 0) {
+	if (asprintf(path, "%s/%s", base, part) < 0) {
 		*path = NULL;
 		return -ENOMEM;
 	}

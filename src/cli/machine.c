@@ -61,9 +61,10 @@ int cli_machine_listen(const char *name, bool must)
 	int fd, err = socket_path(name, true, &at);
 
 	if (err && must)
-		log_error("--name %s: %s", name,
+		log_error("--name %s: %s%s", name,
 			err == -EINVAL ? "a name has no '/' and does not begin with '.'"
-				       : strerror(-err));
+				       : strerror(-err),
+			err == -ENOENT ? "; XDG_RUNTIME_DIR must name a directory" : "");
 	if (err)
 		return -1;
 	fd = connect_to(at);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/guid.h"
+#include "base/rundir.h"
 #include "hvsocket/places.h"
 
 #define SUFFIX ".json"
@@ -144,7 +145,7 @@ struct machines_entry *machines_list(unsigned *n)
 	struct dirent *e;
 
 	*n = 0;
-	for (unsigned i = 0; hv_place_base(i, base); i++) {
+	for (unsigned i = 0; rundir_look(i, base); i++) {
 		DIR *d = open_directory(base);
 
 		machines_clean(base);

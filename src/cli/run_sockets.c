@@ -10,6 +10,7 @@
 
 #include "base/guid.h"
 #include "base/log.h"
+#include "base/rundir.h"
 #include "cli/cli.h"
 #include "cli/machines.h"
 #include "hvsocket/places.h"
@@ -107,7 +108,7 @@ static bool find_place(struct run_sockets *s, struct worker_config *config)
 {
 	char base[PATH_MAX];
 	bool must = s->id_given || s->cid;
-	int err = hv_place_base(0, base) ? hv_place_make(base) : -ENOENT;
+	int err = rundir_own(base) ? hv_place_make(base) : -ENOENT;
 
 	if (!err) {
 		machines_clean(base);

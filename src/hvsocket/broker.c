@@ -32,6 +32,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/pass.h"
+#include "base/rundir.h"
 #include "hvsocket/places.h"
 #include "hvsocket/services.h"
 
@@ -130,7 +131,7 @@ static int find_listener(
 	char base[PATH_MAX], path[PATH_MAX];
 	int fd = -ECONNREFUSED;
 
-	if (!hv_place_base(0, base))
+	if (!rundir_look(0, base))
 		return -ECONNREFUSED;
 	for (unsigned i = 0; i < sizeof(scopes) / sizeof(scopes[0]); i++) {
 		hv_place_listener(base, scopes[i], &q->service, path);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/guid.h"
+#include "base/rundir.h"
 #include "hvsocket/places.h"
 #include "hvsocket/system.h"
 
@@ -101,7 +102,7 @@ static int connect_host(int fd, const GUID *service, int timeout_ms)
 	static const GUID *const scopes[] = {&hv_loopback, &hv_zero};
 	char base[PATH_MAX], path[PATH_MAX];
 
-	for (unsigned i = 0; hv_place_base(i, base); i++)
+	for (unsigned i = 0; rundir_look(i, base); i++)
 		for (unsigned j = 0; j < 2; j++) {
 			int err;
 
@@ -150,7 +151,7 @@ static int connect_machine(int fd, const GUID *vm, const GUID *service, int time
 {
 	char base[PATH_MAX], path[PATH_MAX];
 
-	for (unsigned i = 0; hv_place_base(i, base); i++) {
+	for (unsigned i = 0; rundir_look(i, base); i++) {
 		int err;
 
 		hv_place_machine(base, vm, path);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/guid.h"
+#include "base/rundir.h"
 #include "hvsocket/places.h"
 #include "hvsocket/system.h"
 
@@ -76,7 +77,7 @@ int hv_listener_bind(int fd, const struct hv_address *a)
 	if (!hv_is_machine(&a->vm) && !guid_equal(&a->vm, &hv_zero) &&
 		!guid_equal(&a->vm, &hv_children) && !guid_equal(&a->vm, &hv_loopback))
 		return -EADDRNOTAVAIL;
-	if (!hv_place_base(0, base))
+	if (!rundir_own(base))
 		return -ENOENT;
 	err = hv_place_make(base);
 	if (err)

@@ -13,25 +13,8 @@
 #include <unistd.h>
 
 #include "base/guid.h"
+#include "base/rundir.h"
 #include "hvsocket/system.h"
-
-#define SYSTEM_BASE "/run/partita"
-
-bool hv_place_base(unsigned index, char path[PATH_MAX])
-{
-	const char *chosen = secure_getenv("PARTITA_RUN_DIR"), *own = NULL;
-
-	if (chosen && *chosen)
-		return !index && snprintf(path, PATH_MAX, "%s", chosen) < PATH_MAX;
-	if (geteuid())
-		own = secure_getenv("XDG_RUNTIME_DIR");
-	if (own && *own && !index)
-		return snprintf(path, PATH_MAX, "%s/partita", own) < PATH_MAX;
-	if (index > (own && *own))
-		return false;
-	strcpy(path, SYSTEM_BASE);
-	return true;
-}
 
 void hv_place_machine(const char *base, const GUID *vm, char path[PATH_MAX])
 {
@@ -143,7 +126,7 @@ bool hv_place_find_cid(uint32_t cid, GUID *vm)
 {
 	char base[PATH_MAX], path[PATH_MAX];
 
-	for (unsigned i = 0; hv_place_base(i, base); i++) {
+	for (unsigned i = 0; rundir_look(i, base); i++) {
 		hv_place_cid(base, cid, path);
 		if (read_link(path, vm))
 			return true;
@@ -179,7 +162,7 @@ bool hv_place_cid_of(const GUID *vm, uint32_t *cid)
 {
 	char base[PATH_MAX];
 
-	for (unsigned i = 0; hv_place_base(i, base); i++)
+	for (unsigned i = 0; rundir_look(i, base); i++)
 		if (cid_in(base, vm, cid))
 			return true;
 	return false;

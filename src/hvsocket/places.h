@@ -1,14 +1,12 @@
 /*
- * places.h - where the Unix sockets of machines and host programs lie, below the directory that
- * is PARTITA_RUN_DIR, or /run/partita for root, or $XDG_RUNTIME_DIR/partita for other users:
+ * places.h - where the Unix sockets of machines and host programs lie, below a
+ * directory of base/rundir.h:
  *
  *	sockets/<VM ID>				a running machine's (connect.h)
  *	sockets/cid-<N>				a link to <VM ID>: its vsock context
  *	sockets/listen/<scope>.<service ID>	a host program's that listens; the scope is a VM ID,
  *						or one of the GUIDs zero (everybody), children (all
  *						machines) and loopback (host programs)
- *
- * Users see machines of their own first, then the system's, which lie in /run/partita.
  */
 #ifndef PARTITA_HVSOCKET_PLACES_H
 #define PARTITA_HVSOCKET_PLACES_H
@@ -18,12 +16,6 @@
 #include <stdint.h>
 
 #include "hvsocket/address.h"
-
-/*
- * hv_place_base - the @index-th directory to look in, 0 being the one where this user makes things.
- * False: there is none.
- */
-bool hv_place_base(unsigned index, char path[PATH_MAX]);
 
 /* Paths below @base. They are cut, and exist nowhere, when @base is near PATH_MAX. */
 void hv_place_machine(const char *base, const GUID *vm, char path[PATH_MAX]);

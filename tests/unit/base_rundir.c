@@ -22,6 +22,7 @@ static char base[] = "/tmp/partita-rundir-XXXXXX";
 static int begin(void **state)
 {
 	(void)state;
+	unsetenv("PARTITA_RUN_DIR");
 	if (!mkdtemp(base))
 		return -1;
 	if (geteuid() == 0 && (chown(base, NOBODY, NOBODY) || seteuid(NOBODY)))
@@ -69,9 +70,31 @@ static void test_make(void **state)
 	free(again);
 }
 
+/* One's own first, then the system's; what was chosen, alone. */
+static void test_where_to_look(void **state)
+{
+	char path[PATH_MAX], wanted[sizeof(base) + 32], *part;
+
+	(void)state;
+	snprintf(wanted, sizeof(wanted), "%s/partita", base);
+	assert_true(rundir_look(0, path));
+	assert_string_equal(path, wanted);
+	assert_true(rundir_look(1, path));
+	assert_string_equal(path, "/run/partita");
+	assert_false(rundir_look(2, path));
+	setenv("PARTITA_RUN_DIR", "/somewhere", 1);
+	assert_true(rundir_look(0, path));
+	assert_string_equal(path, "/somewhere");
+	assert_false(rundir_look(1, path));
+	assert_int_equal(rundir_path("machines", &part), 0);
+	assert_string_equal(part, "/somewhere/machines");
+	free(part);
+	unsetenv("PARTITA_RUN_DIR");
+}
+
 static void test_none(void **state)
 {
-	char *path;
+	char *path, system[PATH_MAX];
 
 	(void)state;
 	setenv("XDG_RUNTIME_DIR", "/nonexistent", 1);
@@ -82,6 +105,10 @@ static void test_none(void **state)
 	unsetenv("XDG_RUNTIME_DIR");
 	assert_int_equal(rundir_path("machines", &path), -ENOENT);
 	assert_null(path);
+	assert_false(rundir_own(system));
+	assert_true(rundir_look(0, system));
+	assert_string_equal(system, "/run/partita");
+	assert_false(rundir_look(1, system));
 }
 
 int main(void)
@@ -89,6 +116,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_path),
 		cmocka_unit_test(test_make),
+		cmocka_unit_test(test_where_to_look),
 		cmocka_unit_test(test_none),
 	};
 

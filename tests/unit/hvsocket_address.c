@@ -131,21 +131,6 @@ static void listeners_have_names(void **state)
 	assert_int_equal(strlen(path), PATH_MAX - 1);
 }
 
-static void directories_are_the_users(void **state)
-{
-	char path[PATH_MAX];
-
-	setenv("PARTITA_RUN_DIR", "/somewhere", 1);
-	assert_true(hv_place_base(0, path));
-	assert_string_equal(path, "/somewhere");
-	assert_false(hv_place_base(1, path));
-	unsetenv("PARTITA_RUN_DIR");
-	assert_true(hv_place_base(0, path));
-	for (unsigned i = 0; hv_place_base(i, path); i++)
-		assert_true(i < 2);
-	assert_string_equal(path, "/run/partita");
-}
-
 static void greetings_come_back(void **state)
 {
 	struct hv_greeting g = {guid(SERVICE), 53249, 2000}, back;
@@ -190,7 +175,6 @@ int main(void)
 		cmocka_unit_test(services_as_text),
 		cmocka_unit_test(constants_are_no_machines),
 		cmocka_unit_test(listeners_have_names),
-		cmocka_unit_test(directories_are_the_users),
 		cmocka_unit_test(greetings_come_back),
 		cmocka_unit_test(malformed_greetings_are_none),
 	};
