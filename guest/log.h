@@ -10,8 +10,8 @@
 /*
  * log_open - from now on agent_log() works, in this process and in those it forks.
  *
- * Where standard error is the journal's stream that is what is used: the journal knows that it is the
- * service's. Of a message through syslog's socket it finds that out when it reads it, and then a
+ * Where standard error is the journal's stream that is what is used: the journal knows that it is
+ * the service's. Of a message through syslog's socket it finds that out when it reads it, and then a
  * login's process that said why it refused may be gone. Elsewhere it is syslog(3).
  * @to_stderr: say it on standard error, too.
  */

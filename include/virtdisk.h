@@ -175,8 +175,9 @@ DWORD WINAPI GetVirtualDiskOperationProgress(
  * the most recent identifier. @RangeCount: in the room at @Ranges, out how many were filled, in
  * order; @ProcessedLength: how far they go, ask for the rest again. More may be reported than
  * changed, never less. Of a VHD set @ChangeTrackingId may also be the GUID of a snapshot, or of one
- * that was deleted with DELETE_SNAPSHOT_VHDSET_FLAG_PERSIST_RCT. Access: GET_INFO. ERROR_VHD_CHANGE_TRACKING_DISABLED,
- * ERROR_VHD_INVALID_CHANGE_TRACKING_ID, ERROR_VHD_MISSING_CHANGE_TRACKING_INFORMATION.
+ * that was deleted with DELETE_SNAPSHOT_VHDSET_FLAG_PERSIST_RCT. Access: GET_INFO.
+ * ERROR_VHD_CHANGE_TRACKING_DISABLED, ERROR_VHD_INVALID_CHANGE_TRACKING_ID,
+ * ERROR_VHD_MISSING_CHANGE_TRACKING_INFORMATION.
  */
 DWORD WINAPI QueryChangesVirtualDisk(HANDLE VirtualDiskHandle, PCWSTR ChangeTrackingId,
 	ULONG64 ByteOffset, ULONG64 ByteLength, QUERY_CHANGES_VIRTUAL_DISK_FLAG Flags,

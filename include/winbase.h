@@ -95,17 +95,17 @@ DWORD WINAPI WaitForMultipleObjects(
 VOID WINAPI Sleep(DWORD Milliseconds);
 
 /*
- * ReadFile, WriteFile - start to move @Bytes bytes between the virtual disk's contents, at the offset
- * in @Overlapped, and @Buffer. The disk was attached through this handle, with
+ * ReadFile, WriteFile - start to move @Bytes bytes between the virtual disk's contents, at the
+ * offset in @Overlapped, and @Buffer. The disk was attached through this handle, with
  * ATTACH_VIRTUAL_DISK_FLAG_NO_LOCAL_HOST. Both return FALSE with ERROR_IO_PENDING: the result is
- * asked of the OVERLAPPED, and until then @Buffer belongs to the disk. Any number may be under way at
- * once, in any order. Offset and length are multiples of the logical sector; what would go on
+ * asked of the OVERLAPPED, and until then @Buffer belongs to the disk. Any number may be under way
+ * at once, in any order. Offset and length are multiples of the logical sector; what would go on
  * past the end of the disk is cut off there.
  *
- * ERROR_INVALID_HANDLE: no virtual disk. ERROR_INVALID_PARAMETER: no @Overlapped, no @Buffer or nothing
- * to move; or, as the result, no whole sectors. ERROR_ACCESS_DENIED: the handle was opened without
- * VIRTUAL_DISK_ACCESS_ATTACH_RO (to write: ATTACH_RW). ERROR_VHD_INVALID_STATE: not so attached;
- * ERROR_WRITE_PROTECT: for reading only. Result ERROR_HANDLE_EOF: past the end.
+ * ERROR_INVALID_HANDLE: no virtual disk. ERROR_INVALID_PARAMETER: no @Overlapped, no @Buffer or
+ * nothing to move; or, as the result, no whole sectors. ERROR_ACCESS_DENIED: the handle was opened
+ * without VIRTUAL_DISK_ACCESS_ATTACH_RO (to write: ATTACH_RW). ERROR_VHD_INVALID_STATE: not so
+ * attached; ERROR_WRITE_PROTECT: for reading only. Result ERROR_HANDLE_EOF: past the end.
  */
 BOOL WINAPI ReadFile(
 	HANDLE File, LPVOID Buffer, DWORD Bytes, DWORD *BytesRead, LPOVERLAPPED Overlapped);

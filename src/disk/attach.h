@@ -44,10 +44,10 @@ struct disk_attach_options {
 
 /*
  * disk_attach_start - serve @d, which must stay open until the attachment ended. Starts threads,
- * which block all signals. @options NULL: defaults. 0 with the problem noted: there
- * can be no block device, and why.
- * Errors: -EINVAL: the part is not inside the disk; -EALREADY: the image is attached; -ENOTSUP: no FUSE here; -EPERM, -EACCES: FUSE, or with
- * need_device the loop device, is not for this user.
+ * which block all signals. @options NULL: defaults. 0 with the problem noted: there can be no block
+ * device, and why. Errors: -EINVAL: the part is not inside the disk; -EALREADY: the image is
+ * attached; -ENOTSUP: no FUSE here; -EPERM, -EACCES: FUSE, or with need_device the loop device, is
+ * not for this user.
  */
 int disk_attach_start(struct disk_engine *e, struct disk *d,
 	const struct disk_attach_options *options, struct disk_attach **attach,

@@ -12,7 +12,7 @@
  *
  * Whether a guest listens cannot be told from its silence, but guests see offers in order: when one
  * is offered and withdrawn at once after those that are waiting, and the guest has let go of it,
- *then nobody will open the others.
+ * then nobody will open the others.
  */
 #include "vsp/socket_connection.h"
 
