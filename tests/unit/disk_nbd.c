@@ -5,292 +5,16 @@
 #include <errno.h>
 #include <endian.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "nbd_peer.h"
 
-#include "disk/nbd.h"
-#include "disk/nbd_protocol.h"
-
-#define MIB	  (1u << 20)
-#define DISK_SIZE (128ull * MIB)
-#define SECTOR	  512u
-
-/* The server's side, in a thread, and the client's. */
-struct peer {
-	struct nbd_export x;
-	char path[64];
-	int server, client, stop;
-	pthread_t thread;
-	int result;
-};
-
-static void *serve(void *arg)
-{
-	struct peer *p = arg;
-
-	p->result = nbd_serve_client(&p->x, p->server, p->stop);
-	close(p->server);
-	return NULL;
-}
-
-static int set_up(void **state)
-{
-	const struct disk_open_options options = {
-		.flags = DISK_OPEN_WRITE, .format = DISK_FORMAT_RAW};
-	struct peer *p = calloc(1, sizeof(*p));
-	int fd;
-
-	strcpy(p->path, "/tmp/disk_nbd-XXXXXX");
-	fd = mkstemp(p->path);
-	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, DISK_SIZE), 0);
-	close(fd);
-	p->x.engine = disk_engine_create(NULL);
-	p->x.name = "home";
-	assert_non_null(p->x.engine);
-	assert_int_equal(disk_open(p->x.engine, p->path, &options, &p->x.disk, NULL), 0);
-	p->stop = eventfd(0, EFD_CLOEXEC);
-	p->client = -1;
-	*state = p;
-	return 0;
-}
-
-static void meet(struct peer *p)
-{
-	const struct timeval patience = {.tv_sec = 60};
-	int pair[2];
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	p->server = pair[0];
-	p->client = pair[1];
-	setsockopt(p->client, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	assert_int_equal(pthread_create(&p->thread, NULL, serve, p), 0);
-}
-
-/* Returns what the server returned. */
-static int part(struct peer *p)
-{
-	if (p->client < 0)
-		return 0;
-	close(p->client);
-	p->client = -1;
-	pthread_join(p->thread, NULL);
-	return p->result;
-}
-
-static int tear_down(void **state)
-{
-	struct peer *p = *state;
-
-	part(p);
-	assert_int_equal(disk_close(p->x.disk), 0);
-	disk_engine_destroy(p->x.engine);
-	close(p->stop);
-	unlink(p->path);
-	free(p);
-	return 0;
-}
-
-/* ---- Bytes ---------------------------------------------------------------------------------- */
-
-/* The engine's io_uring may interrupt this thread's calls: both of these go on. */
-static void put(struct peer *p, const void *data, size_t length)
-{
-	size_t sent = 0;
-
-	while (sent < length) {
-		ssize_t n =
-			send(p->client, (const uint8_t *)data + sent, length - sent, MSG_NOSIGNAL);
-
-		assert_true(n > 0 || (n < 0 && errno == EINTR));
-		sent += n > 0 ? n : 0;
-	}
-}
-
-static void get(struct peer *p, void *data, size_t length)
-{
-	size_t got = 0;
-
-	while (got < length) {
-		ssize_t n = recv(p->client, (uint8_t *)data + got, length - got, MSG_WAITALL);
-
-		assert_true(n > 0 || (n < 0 && errno == EINTR));
-		got += n > 0 ? n : 0;
-	}
-}
-
-static void assert_hung_up(struct peer *p)
-{
-	char byte;
-	ssize_t n;
-
-	do
-		n = recv(p->client, &byte, 1, 0);
-	while (n < 0 && errno == EINTR);
-	assert_true(n == 0 || (n < 0 && errno == ECONNRESET));
-}
-
-static void greet(struct peer *p, uint32_t flags)
-{
-	struct nbd_greeting greeting;
-
-	get(p, &greeting, sizeof(greeting));
-	assert_true(be64toh(greeting.magic) == NBD_MAGIC);
-	assert_true(be64toh(greeting.option_magic) == NBD_OPTION_MAGIC);
-	assert_int_equal(be16toh(greeting.flags), NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
-	flags = htobe32(flags);
-	put(p, &flags, sizeof(flags));
-}
-
-static void put_option(struct peer *p, uint32_t option, const void *data, uint32_t length)
-{
-	struct nbd_option_head head = {
-		.magic = htobe64(NBD_OPTION_MAGIC),
-		.option = htobe32(option),
-		.length = htobe32(length),
-	};
-
-	put(p, &head, sizeof(head));
-	if (length)
-		put(p, data, length);
-}
-
-/* Returns the reply's type; its data goes to @data, @room bytes, and its length to *@length. */
-static uint32_t get_reply(
-	struct peer *p, uint32_t option, void *data, size_t room, uint32_t *length)
-{
-	struct nbd_option_reply reply;
-
-	get(p, &reply, sizeof(reply));
-	assert_true(be64toh(reply.magic) == NBD_OPTION_REPLY_MAGIC);
-	assert_int_equal(be32toh(reply.option), option);
-	*length = be32toh(reply.length);
-	assert_true(*length <= room);
-	if (*length)
-		get(p, data, *length);
-	return be32toh(reply.type);
-}
-
-static void assert_reply(struct peer *p, uint32_t option, uint32_t type)
-{
-	char text[256];
-	uint32_t length;
-
-	assert_int_equal(get_reply(p, option, text, sizeof(text), &length), type);
-}
-
-static void ask_for_structured(struct peer *p)
-{
-	put_option(p, NBD_OPT_STRUCTURED_REPLY, NULL, 0);
-	assert_reply(p, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK);
-}
-
-static const char allocation[] = "\0\0\0\0\0\0\0\1\0\0\0\17base:allocation";
-
-static void ask_for_allocation(struct peer *p)
-{
-	ask_for_structured(p);
-	put_option(p, NBD_OPT_SET_META_CONTEXT, allocation, sizeof(allocation) - 1);
-	assert_reply(p, NBD_OPT_SET_META_CONTEXT, NBD_REP_META_CONTEXT);
-	assert_reply(p, NBD_OPT_SET_META_CONTEXT, NBD_REP_ACK);
-}
-
-/* The default export, without further information. Returns the transmission flags. */
-static uint16_t go(struct peer *p)
-{
-	struct nbd_info_export info;
-	uint32_t length;
-
-	put_option(p, NBD_OPT_GO, "\0\0\0\0\0\0", 6);
-	assert_int_equal(get_reply(p, NBD_OPT_GO, &info, sizeof(info), &length), NBD_REP_INFO);
-	assert_int_equal(length, sizeof(info));
-	assert_int_equal(be16toh(info.type), NBD_INFO_EXPORT);
-	assert_true(be64toh(info.size) == disk_size(p->x.disk));
-	assert_reply(p, NBD_OPT_GO, NBD_REP_ACK);
-	return be16toh(info.flags);
-}
-
-static void put_request(struct peer *p, uint16_t type, uint16_t flags, uint64_t cookie,
-	uint64_t offset, uint32_t length)
-{
-	struct nbd_request_head head = {
-		.magic = htobe32(NBD_REQUEST_MAGIC),
-		.flags = htobe16(flags),
-		.type = htobe16(type),
-		.cookie = htobe64(cookie),
-		.offset = htobe64(offset),
-		.length = htobe32(length),
-	};
-
-	put(p, &head, sizeof(head));
-}
-
-/* Returns the error of a simple reply. */
-static uint32_t get_simple(struct peer *p, uint64_t cookie)
-{
-	struct nbd_simple_reply reply;
-
-	get(p, &reply, sizeof(reply));
-	assert_int_equal(be32toh(reply.magic), NBD_SIMPLE_REPLY_MAGIC);
-	assert_true(be64toh(reply.cookie) == cookie);
-	return be32toh(reply.error);
-}
-
-/* Returns the type of the structured reply's one chunk. */
-static uint16_t get_structured(struct peer *p, uint64_t cookie, uint32_t *length)
-{
-	struct nbd_structured_reply reply;
-
-	get(p, &reply, offsetof(struct nbd_structured_reply, offset));
-	assert_int_equal(be32toh(reply.magic), NBD_STRUCTURED_REPLY_MAGIC);
-	assert_int_equal(be16toh(reply.flags), NBD_REPLY_FLAG_DONE);
-	assert_true(be64toh(reply.cookie) == cookie);
-	*length = be32toh(reply.length);
-	return be16toh(reply.type);
-}
-
-static uint32_t request(
-	struct peer *p, uint16_t type, uint16_t flags, uint64_t offset, uint32_t length)
-{
-	static uint64_t cookie = 0x1122334455667788;
-
-	put_request(p, type, flags, ++cookie, offset, length);
-	return get_simple(p, cookie);
-}
-
-static uint32_t write_bytes(struct peer *p, uint8_t byte, uint64_t offset, uint32_t length)
-{
-	uint8_t *data = malloc(length);
-
-	memset(data, byte, length);
-	put_request(p, NBD_CMD_WRITE, 0, 7, offset, length);
-	put(p, data, length);
-	free(data);
-	return get_simple(p, 7);
-}
-
-static void assert_bytes(struct peer *p, uint8_t byte, uint64_t offset, uint32_t length)
-{
-	uint8_t *data = malloc(length);
-
-	assert_int_equal(request(p, NBD_CMD_READ, 0, offset, length), 0);
-	get(p, data, length);
-	for (uint32_t i = 0; i < length; i++)
-		assert_int_equal(data[i], byte);
-	free(data);
-}
+#define SECTOR 512u
 
 /* ---- Haggling ------------------------------------------------------------------------------- */
 
@@ -446,7 +170,7 @@ static void test_metadata_contexts_are_selected_and_listed(void **state)
 	put_option(p, NBD_OPT_LIST_META_CONTEXT, base, sizeof(base) - 1);
 	assert_reply(p, NBD_OPT_LIST_META_CONTEXT, NBD_REP_META_CONTEXT);
 	assert_reply(p, NBD_OPT_LIST_META_CONTEXT, NBD_REP_ACK);
-	put_option(p, NBD_OPT_SET_META_CONTEXT, allocation, sizeof(allocation) - 1);
+	put_option(p, NBD_OPT_SET_META_CONTEXT, allocation, ALLOCATION);
 	assert_int_equal(get_reply(p, NBD_OPT_SET_META_CONTEXT, context, sizeof(context), &length),
 		NBD_REP_META_CONTEXT);
 	assert_memory_equal(context, "\0\0\0\1base:allocation", 19);
@@ -819,7 +543,7 @@ static void test_clients_of_one_server_see_each_others_writes(void **state)
 	unlink(address.sun_path);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, peer_set_up, peer_tear_down)
 
 int main(void)
 {
