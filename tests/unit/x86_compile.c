@@ -22,6 +22,7 @@
 		  */
 #define DATA_END 0x52000u
 #define STACK	 0x60000u /* with two pages below it */
+#define ELSEWHERE 0x40000u /* functions in another page than their callers */
 #define PROGRAMS 4000
 
 /* ---- Random --------------------------------------------------------------------------------- */
@@ -47,6 +48,8 @@ static unsigned below(unsigned n)
 struct program {
 	uint8_t code[8192];
 	unsigned n;
+	uint8_t elsewhere[4096];
+	unsigned n_elsewhere;
 };
 
 static void put(struct program *p, unsigned byte)
@@ -444,17 +447,50 @@ static void any_branch(struct program *p)
 	}
 }
 
+/* A call of a function elsewhere; or Jcc to there, which jumps back. */
+static void any_far_branch(struct program *p)
+{
+	unsigned at = ELSEWHERE + p->n_elsewhere;
+	struct program there = {.n = 0};
+	bool call = below(2);
+
+	for (unsigned i = below(4); i; i--)
+		any_instruction(&there);
+	if (p->n_elsewhere + there.n + 5 > sizeof(p->elsewhere))
+		return;
+	if (call) {
+		put(p, 0xe8);
+		put(&there, 0xc3);
+	} else {
+		put(p, 0x0f);
+		put(p, 0x80 + below(16));
+	}
+	put_bytes(p, at - (CODE + p->n + 4), 4);
+	if (!call) {
+		put(&there, 0xe9);
+		put_bytes(&there, CODE + p->n - (at + there.n + 4), 4);
+	}
+	memcpy(p->elsewhere + p->n_elsewhere, there.code, there.n);
+	p->n_elsewhere += there.n;
+}
+
 static void make_program(struct program *p)
 {
 	unsigned instructions = 1 + below(25);
 	uint32_t back;
 
-	p->n = 0;
+	p->n = p->n_elsewhere = 0;
 	while (instructions--) {
-		if (below(5))
-			any_instruction(p);
-		else
+		switch (below(10)) {
+		case 0:
 			any_branch(p);
+			break;
+		case 1:
+			any_far_branch(p);
+			break;
+		default:
+			any_instruction(p);
+		}
 	}
 	put_bytes(p, 0xcdff, 2); /* dec ebp */
 	put_bytes(p, 0x850f, 2); /* jnz */
@@ -512,6 +548,7 @@ static struct flat_result run(struct flat *g, const struct program *p, const str
 	memcpy(g->ram + DATA - 0x1000, data, 0x3000);
 	memset(g->ram + STACK - 0x2000, 0, 0x2000);
 	flat_write(g, CODE, p->code, p->n);
+	flat_write(g, ELSEWHERE, p->elsewhere, p->n_elsewhere);
 	result = flat_run(g, 0);
 	*out = *s;
 	*instructions = x86_vcpu_instructions(g->vcpu[0]) - before;
