@@ -137,7 +137,8 @@ char *services_path(void)
 
 static int say(char problem[SERVICES_PROBLEM], const char *path, int err)
 {
-	snprintf(problem, SERVICES_PROBLEM, "%.200s: %s", path, strerror(-err));
+	snprintf(problem, SERVICES_PROBLEM, "%.200s: %s", path,
+		err == -EINVAL ? "is no file; move it away" : strerror(-err));
 	return err;
 }
 
@@ -337,6 +338,46 @@ static int replace(const char *path, const char *text, const struct stat *old)
 	return err;
 }
 
+/* What could not be read again is not written. Returns 0, or a negative errno; @problem has it. */
+static int check(const char *path, const char *text, char problem[SERVICES_PROBLEM])
+{
+	struct service_list again;
+	char why[SERVICES_PROBLEM], *remedy;
+	int err = strlen(text) > FILE_MAX ? -EFBIG : 0;
+
+	if (err)
+		return say(problem, path, err);
+	err = services_parse("what was given", text, strlen(text), &again, why);
+	service_list_free(&again);
+	if (!err)
+		return 0;
+	/* There is no file to be corrected. */
+	remedy = strrchr(why, ';');
+	snprintf(problem, SERVICES_PROBLEM, "%.200s is not changed: %.*s", path,
+		(int)(remedy ? remedy - why : SERVICES_PROBLEM), why);
+	return err;
+}
+
+static int write_list(int directory, const char *path, const struct service_list *list,
+	const struct stat *old, char problem[SERVICES_PROBLEM])
+{
+	char *text = services_text(list);
+	int err;
+
+	if (!text)
+		return say(problem, path, -ENOMEM);
+	err = check(path, text, problem);
+	if (!err) {
+		err = replace(path, text, old);
+		if (!err && fsync(directory))
+			err = -errno;
+		if (err)
+			say(problem, path, err);
+	}
+	free(text);
+	return err;
+}
+
 /* services_change(), under the lock @directory. */
 static int change_locked(int directory, const char *path,
 	int (*change)(struct service_list *list, void *ctx), void *ctx,
@@ -344,20 +385,12 @@ static int change_locked(int directory, const char *path,
 {
 	struct service_list list;
 	struct stat st;
-	char *text;
 	int err = read_file(path, &list, &st, problem);
 
 	if (!err)
 		err = change(&list, ctx);
-	if (!err) {
-		text = services_text(&list);
-		err = text ? replace(path, text, &st) : -ENOMEM;
-		if (!err && fsync(directory))
-			err = -errno;
-		free(text);
-		if (err)
-			say(problem, path, err);
-	}
+	if (!err)
+		err = write_list(directory, path, &list, &st, problem);
 	service_list_free(&list);
 	return err;
 }

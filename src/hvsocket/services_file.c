@@ -69,7 +69,10 @@ static int keep(const char *text, char **to)
 	return *to ? 0 : -ENOMEM;
 }
 
-/* A list of strings, at least @min, as an array with a NULL behind. */
+/*
+ * A list of strings, at least @min, as an array with a NULL behind. Where there must be a first, those
+ * behind it may be empty: a program's arguments.
+ */
 static int read_strings(
 	const struct place *at, struct json_object *o, unsigned min, char ***strings, unsigned *n)
 {
@@ -86,7 +89,7 @@ static int read_strings(
 	for (*n = 0; *n < count; ++*n) {
 		const char *text = text_of(json_object_array_get_idx(o, *n));
 
-		if (!text || !*text)
+		if (!text || (!*text && !(min && *n)))
 			return damaged(at, "[%u] must be a string", *n);
 		if (keep(text, &(*strings)[*n]))
 			return -ENOMEM;

@@ -128,11 +128,32 @@ FAILURES = {
     "unregister what is not there": (["unregister", "Two"], "Two", "not registered"),
 }
 
+# What is written must be read again.
+for case_name, added, words in (
+        ("a name that is no text", ["--name", "caf\udce9"], ("not changed", "utf-8")),
+        ("a word that is no text", ["--name", "x", "--", "/bin/cat", "\udcff"], ("utf-8",)),
+        ("a program with 300 words", ["--name", "x", "--", "/bin/cat", *"x" * 300],
+         ("services[1].command", "256"))):
+    FAILURES[case_name] = (["register", "vsock:2", *added], *words)
+
 for case_name, (arguments, *expected) in FAILURES.items():
 
     @case(case_name, *expected, status=1)
     def _(arguments=arguments):
         return arguments
+
+
+@test("service: a program with an empty word")
+def empty_word(context):
+    context.service("register", "vsock:1", "--name", "x", "--", "/bin/echo", "", "y")
+    shown = json.loads(context.service("show", "x", "--json"))
+    context.check(shown["command"] == ["/bin/echo", "", "y"], shown)
+
+
+@test("service: a registry that is no file")
+def no_file(context):
+    context.registry.mkdir()
+    refused(context, "list", status=1, words=(str(context.registry), "is no file"))
 
 
 @test("service: a damaged registry is refused and stays")
