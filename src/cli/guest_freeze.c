@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -66,13 +67,17 @@ static int run_command(char **command)
 {
 	struct sigaction ignore = {.sa_handler = SIG_IGN}, interrupt, quit;
 	int status = 127 << 8;
-	pid_t child;
+	pid_t parent = getpid(), child;
 
 	/* What is typed at a terminal is for the command; the thaw comes in any case. */
 	sigaction(SIGINT, &ignore, &interrupt);
 	sigaction(SIGQUIT, &ignore, &quit);
 	child = fork();
 	if (child == 0) {
+		/* When we are killed the guest thaws, and what it copies would not be whole. */
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		if (getppid() != parent)
+			_exit(128 + SIGTERM);
 		sigaction(SIGINT, &interrupt, NULL);
 		sigaction(SIGQUIT, &quit, NULL);
 		execvp(command[0], command);

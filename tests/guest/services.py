@@ -220,7 +220,10 @@ def check_time(guest):
     worker = guest.session.process.pid
     os.kill(worker, signal.SIGSTOP)
     waiting = guest.start("heartbeat")
-    time.sleep(8)
+    # This takes 11 s.
+    done = subprocess.run([guest.context.partita, "exec", guest.name, "--", "true"],
+                          stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    guest.check(done.returncode == 255 and "does not answer" in done.stderr, done)
     guest.check(waiting.poll() is None, "a machine that is stopped answered")
     before = waited(guest)
     os.kill(worker, signal.SIGCONT)
@@ -388,8 +391,19 @@ def check_freeze(guest):
     check_frozen(guest, "killed")
     process.kill()
     process.wait()
-    os.kill(child, signal.SIGKILL)
     check_thawed(guest, "killed")
+    # And its command with it: what it does is no copy of a frozen disk.
+    until = time.monotonic() + 20 * SLOWNESS
+    while alive(child):
+        guest.check(time.monotonic() < until, "the command goes on")
+        time.sleep(0.1)
+
+
+def alive(process):
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def check_copy(guest, size):
