@@ -99,8 +99,12 @@ int session_connect(const char *vm)
 		log_error("no machine '%s' is running", vm);
 		break;
 	case -ECONNREFUSED:
-	case -ETIMEDOUT:
 		log_error("%s: its guest runs no partita-agent; see partita-enter(1)", vm);
+		break;
+	case -ETIMEDOUT:
+		log_error("%s: its guest does not answer: it hangs, or has not loaded hv_sock; "
+			  "'partita guest %s heartbeat' tells more",
+			vm, vm);
 		break;
 	default:
 		log_error("%s: no connection to its guest: %s", vm, strerror(-fd));

@@ -175,7 +175,10 @@ bool service_failed(struct job *job, enum worker_service service, int err, uint3
 		job_error(job, "the guest's version of the service '%s' cannot do that", name);
 		return true;
 	case -ETIMEDOUT:
-		job_error(job, "the guest did not answer in time");
+		job_error(job, "the guest did not answer in time%s",
+			service == WORKER_KVP || service == WORKER_VSS || service == WORKER_FCOPY
+				? ": does its daemon run (Linux: hyperv-daemons)?"
+				: "");
 		return true;
 	default:
 		job_error(job, "the service '%s' failed: %s", name, strerror(-err));
