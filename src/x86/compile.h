@@ -14,15 +14,15 @@
  * first, and asks a function in C (gate.h), which has it know from then on:
  * - a branch within the page is a jump into the other block's native code;
  * - so is one at a constant distance into another page, once it has compared which page of the
- * guest's memory is there (vcpu.code_page);
+ *   guest's memory is there (vcpu.code_page);
  * - a call notes where its return is to go on, beside the return address (vcpu.return_lin), and a
  *   return that finds its address there goes on so;
  * - whatever else a branch leads to is looked up in the jump cache, which has native code as well.
  *
  * While native code runs
  * - RDI is the vcpu, and stays;
- * - the guest's general registers, X86_R_PAGE and X86_R_EA may be in registers of the host, dirty
- * or not (x86_use() and its like say where), else they are in the vcpu;
+ * - the guest's general registers, X86_R_PAGE and X86_R_EA may be in registers of the host,
+ *   dirty or not (x86_use() and its like say where), else they are in the vcpu;
  * - the guest's arithmetic flags are in vcpu.fl, in the host's flags, or in both;
  * - RAX, RCX and RDX belong to whoever appends instructions, between calls of functions below that
  *   say that they use them.
