@@ -73,10 +73,19 @@ const struct x86_features *x86_native_features(const struct x86_native *n)
 	return &n->features;
 }
 
+/* They came with the Pentium Pro; since 4.1 Zydis has a set of their own for them (Debian 13). */
+static bool is_fcomi(ZydisMnemonic mnemonic)
+{
+	return mnemonic == ZYDIS_MNEMONIC_FCOMI || mnemonic == ZYDIS_MNEMONIC_FCOMIP ||
+	       mnemonic == ZYDIS_MNEMONIC_FUCOMI || mnemonic == ZYDIS_MNEMONIC_FUCOMIP;
+}
+
 bool x86_native_has(const struct x86_native *n, const ZydisDecodedInstruction *insn)
 {
 	const struct x86_features *f = &n->features;
 
+	if (is_fcomi(insn->mnemonic))
+		return (f->leaf1_edx & 1) && (f->leaf1_edx & (1u << 15));
 	switch (insn->meta.isa_set) {
 	case ZYDIS_ISA_SET_PENTIUMMMX:
 		return f->leaf1_edx & (1u << 23);
