@@ -127,7 +127,9 @@ static void open_channel(struct vmbus *bus, const struct message *m)
 		serve_open(ch, &request);
 		return;
 	}
-	bus_complain(bus, "opens a channel that it cannot open");
+	/* One that is being taken back it may not know to be. */
+	if (!ch || ch->open || !ch->rescinded)
+		bus_complain(bus, "opens a channel that it cannot open");
 	refusal.relid = request.relid;
 	refusal.open_id = request.open_id;
 	bus_send(bus, VMBUS_OPEN_RESULT, &refusal, sizeof(refusal));

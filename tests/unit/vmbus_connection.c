@@ -3,7 +3,10 @@
  */
 #include <errno.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "vmbus_guest.h"
 
@@ -332,6 +335,57 @@ static void test_opening_without_a_ring_is_refused(void **state)
 	assert_int_not_equal(result.status, 0);
 }
 
+/* Standard error, from now on, into a file; and back, returning how many bytes were said. */
+static int hush(FILE **said)
+{
+	int old = dup(STDERR_FILENO);
+
+	*said = tmpfile();
+	assert_non_null(*said);
+	assert_true(dup2(fileno(*said), STDERR_FILENO) >= 0);
+	return old;
+}
+
+static long unhush(int old, FILE *said)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+	assert_true(dup2(old, STDERR_FILENO) >= 0);
+	close(old);
+	fclose(said);
+	return (long)st.st_size;
+}
+
+static void test_opening_what_was_just_taken_back_is_refused_and_no_mistake(void **state)
+{
+	struct guest *g = *state;
+	struct vmbus_open_channel open = {.open_id = 7};
+	struct vmbus_relid_message message;
+	struct vmbus_open_result result;
+	struct vmbus_offer_channel got;
+	struct vmbus_channel *ch = add_offer(g);
+	FILE *said;
+	int old;
+
+	guest_connect(g, VMBUS_WIN10_5_3, &got);
+	vmbus_revoke(ch);
+	guest_take(g, VMBUS_RESCIND_OFFER, &message, sizeof(message));
+	open.relid = got.relid;
+	old = hush(&said);
+	guest_post(g, VMBUS_OPEN_CHANNEL, &open, sizeof(open));
+	guest_take(g, VMBUS_OPEN_RESULT, &result, sizeof(result));
+	assert_int_equal(unhush(old, said), 0);
+	assert_int_equal(result.open_id, 7);
+	assert_int_not_equal(result.status, 0);
+	/* One that was never offered is a mistake. */
+	open.relid = got.relid + 100;
+	old = hush(&said);
+	guest_post(g, VMBUS_OPEN_CHANNEL, &open, sizeof(open));
+	guest_take(g, VMBUS_OPEN_RESULT, &result, sizeof(result));
+	assert_true(unhush(old, said) > 0);
+}
+
 static void test_gpadls_that_make_no_sense_are_refused(void **state)
 {
 	struct guest *g = *state;
@@ -466,6 +520,7 @@ int main(void)
 		TEST(test_the_call_itself_is_checked),
 		TEST(test_what_makes_no_sense_is_ignored),
 		TEST(test_opening_without_a_ring_is_refused),
+		TEST(test_opening_what_was_just_taken_back_is_refused_and_no_mistake),
 		TEST(test_gpadls_that_make_no_sense_are_refused),
 		TEST(test_long_gpadls_come_in_pieces),
 		TEST(test_the_interrupt_moves_where_the_guest_wants_it),
