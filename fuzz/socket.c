@@ -77,8 +77,7 @@ static void end(void)
 	loop_destroy(world.loop);
 }
 
-/* ---- The host ---------------------------------------------------------------------------------
- */
+/* ---- The host -------------------------------------------------------------------------------- */
 
 static void connect_program(const struct operation *o, bool from_guest)
 {
@@ -108,8 +107,7 @@ static void receive(int fd)
 	recv(fd, scrap, sizeof(scrap), MSG_DONTWAIT);
 }
 
-/* ---- The guest --------------------------------------------------------------------------------
- */
+/* ---- The guest ------------------------------------------------------------------------------- */
 
 /* A message, if one has come: offers are kept. */
 static void take(unsigned which)

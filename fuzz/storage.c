@@ -164,7 +164,8 @@ static void start(const struct operation *o)
 	}
 }
 
-/* With pages: how many bytes and from where on is the operation's; now and then one is not there.
+/*
+ * With pages: how many bytes and from where on is the operation's; now and then one is not there.
  */
 static void put_direct(const struct operation *o, const void *packet, uint32_t size)
 {

@@ -217,7 +217,8 @@ static int resize(const struct running *r, const struct session_message *m)
 	window = (struct winsize){size.rows, size.columns, size.width, size.height};
 	if (r->c->master < 0)
 		return -EPROTO;
-	/* Whoever uses the terminal is told by the kernel. The stream may have closed it already.
+	/*
+	 * Whoever uses the terminal is told by the kernel. The stream may have closed it already.
 	 */
 	if (r->streams.stream[SESSION_STDOUT].fd >= 0)
 		ioctl(r->streams.stream[SESSION_STDOUT].fd, TIOCSWINSZ, &window);

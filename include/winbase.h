@@ -111,7 +111,8 @@ BOOL WINAPI ReadFile(
 	HANDLE File, LPVOID Buffer, DWORD Bytes, DWORD *BytesRead, LPOVERLAPPED Overlapped);
 BOOL WINAPI WriteFile(
 	HANDLE File, LPCVOID Buffer, DWORD Bytes, DWORD *BytesWritten, LPOVERLAPPED Overlapped);
-/* FlushFileBuffers - what was written to the virtual disk before, and has ended, becomes durable.
+/*
+ * FlushFileBuffers - what was written to the virtual disk before, and has ended, becomes durable.
  */
 BOOL WINAPI FlushFileBuffers(HANDLE File);
 

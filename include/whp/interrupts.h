@@ -28,7 +28,8 @@ typedef enum WHV_INTERRUPT_TRIGGER_MODE {
 	WHvX64InterruptTriggerModeLevel,
 } WHV_INTERRUPT_TRIGGER_MODE;
 
-/* Destination is an APIC ID or a logical destination; fields hold values of the three enums above.
+/*
+ * Destination is an APIC ID or a logical destination; fields hold values of the three enums above.
  */
 typedef struct WHV_INTERRUPT_CONTROL {
 	UINT64 Type : 8;

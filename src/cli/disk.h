@@ -55,7 +55,8 @@ bool cli_job_begin(struct cli_job *job, const char *doing);
  * when it is a failure because a signal cancelled the job, ends the process with that signal.
  */
 int cli_job_end(struct cli_job *job, int status);
-/* cli_job_fail - say what went wrong with @path, @err being a negative errno. Returns CLI_FAILURE.
+/*
+ * cli_job_fail - say what went wrong with @path, @err being a negative errno. Returns CLI_FAILURE.
  */
 int cli_job_fail(struct cli_job *job, const char *path, int err);
 /* cli_job_open - NULL: said why. @flags: enum disk_open_flags. */

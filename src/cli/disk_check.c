@@ -37,7 +37,8 @@ static void found(void *ctx, bool repaired, const char *text)
 	printf("%s: %s\n", repaired ? "repaired" : "damage", text);
 }
 
-/* The tables of one image. True: they are well, *@differencing says whether there is more to see.
+/*
+ * The tables of one image. True: they are well, *@differencing says whether there is more to see.
  */
 static bool check_tables(
 	struct cli_job *job, const char *path, const struct arguments *a, bool *differencing)

@@ -25,7 +25,8 @@ struct run_sockets {
 	char *paths[5]; /* what is there of these, and the hybrid form's */
 };
 
-/* Take the value of --id and --cid into struct run_sockets. False: what is wrong with it was said.
+/*
+ * Take the value of --id and --cid into struct run_sockets. False: what is wrong with it was said.
  */
 bool run_sockets_id(const char *option, const char *value, void *sockets);
 bool run_sockets_cid(const char *option, const char *value, void *sockets);

@@ -41,8 +41,7 @@ struct disk_attach {
 	_Atomic bool ended;
 };
 
-/* ---- The end ----------------------------------------------------------------------------------
- */
+/* ---- The end --------------------------------------------------------------------------------- */
 
 /* With the lock held. Errors as for disk_attach_end(). */
 static int detach(struct disk_attach *a, struct disk_problem *problem)
@@ -94,8 +93,7 @@ static int detach_for_others(struct disk_attach *a, struct disk_problem *problem
 	return err ? err : closed;
 }
 
-/* ---- The thread that listens ------------------------------------------------------------------
- */
+/* ---- The thread that listens ----------------------------------------------------------------- */
 
 static void answer(struct disk_attach *a, int client)
 {
@@ -164,8 +162,7 @@ static int start_thread(struct disk_attach *a)
 	return err;
 }
 
-/* ---- The beginning ----------------------------------------------------------------------------
- */
+/* ---- The beginning --------------------------------------------------------------------------- */
 
 /* Whether it is the user's privilege, or the host's drivers, that there can be no device. */
 static bool is_no_device(int err)
@@ -323,8 +320,7 @@ int disk_attach_resume(struct disk_attach *a, struct disk *d)
 	return err;
 }
 
-/* ---- From elsewhere ---------------------------------------------------------------------------
- */
+/* ---- From elsewhere -------------------------------------------------------------------------- */
 
 /* Ask who serves the entry. Returns what he answered, or -ECONNRESET when he went without. */
 static int ask(int fd, const struct disk_attached *attached, struct disk_problem *problem)

@@ -29,8 +29,7 @@
 
 static const char *const fixed_names[] = {"image", "device", "access", "disk", "control"};
 
-/* ---- The directory ----------------------------------------------------------------------------
- */
+/* ---- The directory --------------------------------------------------------------------------- */
 
 static int lock(int fd)
 {
@@ -68,8 +67,7 @@ static int open_directory(char **path, struct disk_problem *problem)
 	return err ? err : fd;
 }
 
-/* ---- Entries ----------------------------------------------------------------------------------
- */
+/* ---- Entries --------------------------------------------------------------------------------- */
 
 char *attach_entry_file(const char *path, const char *name)
 {
@@ -242,8 +240,7 @@ int attach_entry_switch(const char *path, struct disk *d)
 	return err;
 }
 
-/* ---- Looking ----------------------------------------------------------------------------------
- */
+/* ---- Looking --------------------------------------------------------------------------------- */
 
 static void attached_fini(struct disk_attached *a)
 {
@@ -415,8 +412,7 @@ int disk_attached_find(const char *path, struct disk_attached **found)
 	return 0;
 }
 
-/* ---- Making one -------------------------------------------------------------------------------
- */
+/* ---- Making one ------------------------------------------------------------------------------ */
 
 static int refuse_twice(const char *directory, const char *image, struct disk_problem *problem)
 {

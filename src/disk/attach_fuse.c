@@ -103,8 +103,7 @@ static uint64_t size_of(const struct attach_fuse *f)
 	return f->length && f->length < rest ? f->length : rest;
 }
 
-/* ---- Requests that the disk answers -----------------------------------------------------------
- */
+/* ---- Requests that the disk answers ---------------------------------------------------------- */
 
 static void slot_put(struct slot *s)
 {
@@ -155,8 +154,7 @@ static void *read_buffer(void)
 	return (void *)((at + BUFFER_ALIGN - 1) & ~(uintptr_t)(BUFFER_ALIGN - 1));
 }
 
-/* ---- What is not whole sectors ----------------------------------------------------------------
- */
+/* ---- What is not whole sectors --------------------------------------------------------------- */
 
 /* Nothing of this thread may be under way while it waits for the disk itself. */
 static void settle(struct worker *w)
@@ -221,8 +219,7 @@ static int odd_write(struct attach_fuse *f, const void *data, uint64_t offset, u
 	return err;
 }
 
-/* ---- The file's operations --------------------------------------------------------------------
- */
+/* ---- The file's operations ------------------------------------------------------------------- */
 
 static void on_init(void *ctx, struct fuse_conn_info *conn)
 {
@@ -450,8 +447,7 @@ static const struct fuse_lowlevel_ops operations = {
 	.statfs = on_statfs,
 };
 
-/* ---- Workers ----------------------------------------------------------------------------------
- */
+/* ---- Workers --------------------------------------------------------------------------------- */
 
 /*
  * Whether the kernel's requests wake this worker. Each request wakes one of those that listen; one
@@ -598,8 +594,7 @@ static int start_workers(struct attach_fuse *f)
 	return err;
 }
 
-/* ---- Mounting ---------------------------------------------------------------------------------
- */
+/* ---- Mounting -------------------------------------------------------------------------------- */
 
 /* The image's path is what mount(8) shows as the source; commas in it are no options. */
 static char *mount_options(const struct attach_fuse *f)

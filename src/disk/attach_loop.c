@@ -32,8 +32,7 @@ static void pause_ms(unsigned ms)
 	nanosleep(&(struct timespec){.tv_nsec = ms * 1000000L}, NULL);
 }
 
-/* ---- Mounts -----------------------------------------------------------------------------------
- */
+/* ---- Mounts ---------------------------------------------------------------------------------- */
 
 /* A line of mountinfo: what this needs of it. */
 struct mount_row {
@@ -117,8 +116,7 @@ static bool is_from(const struct mount_row *row, const void *ctx)
 	return is_device_or_partition(row->source, strlen(row->source), ctx);
 }
 
-/* ---- Which device -----------------------------------------------------------------------------
- */
+/* ---- Which device ---------------------------------------------------------------------------- */
 
 /* The loop device that the block device @number is, or is a partition of. */
 static int loop_of_number(dev_t number, char **device)
@@ -187,8 +185,7 @@ static bool is_ours(const char *device, const char *path)
 	return strncmp(backing, path, n) == 0 && (!backing[n] || backing[n] == ' ');
 }
 
-/* ---- Making one -------------------------------------------------------------------------------
- */
+/* ---- Making one ------------------------------------------------------------------------------ */
 
 /* Returns 0, -EBUSY: somebody else was faster, or another negative errno. */
 static int configure(int control, const struct loop_config *config, char **device)
@@ -243,8 +240,7 @@ int attach_loop_create(const char *path, uint32_t sector, const struct disk_atta
 		   : 0;
 }
 
-/* ---- Giving it up -----------------------------------------------------------------------------
- */
+/* ---- Giving it up ---------------------------------------------------------------------------- */
 
 /* What holds the device or a partition of it in the block layer: "dm-0". NULL: nothing. */
 static char *find_holder(const char *device)

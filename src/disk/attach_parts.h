@@ -7,8 +7,7 @@
 
 #include "disk/attach.h"
 
-/* ---- The file (attach_fuse.c) -----------------------------------------------------------------
- */
+/* ---- The file (attach_fuse.c) ---------------------------------------------------------------- */
 
 struct attach_fuse;
 
@@ -36,8 +35,7 @@ int attach_fuse_stop(struct attach_fuse *f);
 /* attach_fuse_unmount - what is left of a killed process's mount, from outside. */
 void attach_fuse_unmount(const char *path);
 
-/* ---- The block device (attach_loop.c) ---------------------------------------------------------
- */
+/* ---- The block device (attach_loop.c) -------------------------------------------------------- */
 
 /*
  * attach_loop_create - a loop device on @path with sectors of @sector bytes. *@device is its path,
@@ -61,8 +59,7 @@ int attach_loop_resized(const char *device);
  */
 int attach_loop_of(const char *path, char **device);
 
-/* ---- The entry: one directory for each attached disk (attach_entry.c) -------------------------
- */
+/* ---- The entry: one directory for each attached disk (attach_entry.c) ------------------------ */
 
 /*
  * Links have what is known, whatever bytes a path is made of:

@@ -10,7 +10,7 @@
  *   named parents is read.
  * - Data goes between the file and the caller's pages without a copy.
  * - Metadata in memory stays within disk_open_options.cache bytes for each image, whatever its
- * size.
+ *   size.
  *
  * Threads: a disk may be used from any number of threads. A queue belongs to one thread at a time
  * (it changes hands with no request under way); requests of one queue complete in any order, in
@@ -220,7 +220,8 @@ struct disk_work {
 struct disk_request {
 	enum disk_op op;
 	bool fua; /* DISK_WRITE: durable when answered */
-	/* Bytes, multiples of the logical sector; the range must lie inside the disk, else -ENOSPC.
+	/*
+	 * Bytes, multiples of the logical sector; the range must lie inside the disk, else -ENOSPC.
 	 */
 	uint64_t offset, length;
 	const struct iovec *iov; /* the caller's pages, together at least @length bytes */
@@ -324,10 +325,12 @@ int disk_set_parent(struct disk *d, const char *path, bool force, struct disk_pr
 int disk_set_id(struct disk *d, const GUID *id, struct disk_problem *problem);
 int disk_set_physical_sector(struct disk *d, uint32_t bytes, struct disk_problem *problem);
 
-/* User metadata (VHDX; else -ENOTSUP). Items are at most 1 MiB, all together as the format allows.
+/*
+ * User metadata (VHDX; else -ENOTSUP). Items are at most 1 MiB, all together as the format allows.
  */
 int disk_metadata_list(struct disk *d, GUID *items, unsigned room, unsigned *n);
-/* Copies at most *@length bytes; *@length becomes the item's. -ENOENT; -ERANGE: more room needed.
+/*
+ * Copies at most *@length bytes; *@length becomes the item's. -ENOENT; -ERANGE: more room needed.
  */
 int disk_metadata_get(struct disk *d, const GUID *item, void *data, uint32_t *length);
 int disk_metadata_set(struct disk *d, const GUID *item, const void *data, uint32_t length);

@@ -121,7 +121,8 @@ struct disk_format_ops {
 	int (*metadata_delete)(struct disk *d, const GUID *item);
 };
 
-/* The part of every disk that the core and the formats share; a format embeds it as first member.
+/*
+ * The part of every disk that the core and the formats share; a format embeds it as first member.
  */
 struct disk {
 	const struct disk_format_ops *ops;
@@ -150,10 +151,8 @@ void disk_synchronize(struct disk *d);
 
 /*
  * disk_problem_note - note the first problem: its Win32 code, and a line made of the file's name
- *and
- * @format. Returns @err, so that a format can say
- *	return disk_problem_note(p, &d->file, -EUCLEAN, ERROR_FILE_CORRUPT, "the header is ...;
- *...");
+ * and @format. Returns @err, so that a format can say
+ *	return disk_problem_note(p, &d->file, -EUCLEAN, ERROR_FILE_CORRUPT, "...");
  * @p may be NULL.
  */
 int disk_problem_note(struct disk_problem *p, const struct disk_file *f, int err, uint32_t win32,

@@ -63,7 +63,8 @@ void disk_gate_leave(struct disk_gate *g, disk_ticket t);
 
 /* disk_gate_wait - until the disk is not frozen (it may be again at once). */
 void disk_gate_wait(struct disk_gate *g);
-/* disk_gate_hold - keep @w until the disk thaws, and then run it on the engine. False: not frozen.
+/*
+ * disk_gate_hold - keep @w until the disk thaws, and then run it on the engine. False: not frozen.
  */
 bool disk_gate_hold(struct disk_gate *g, struct disk_work *w);
 

@@ -34,7 +34,8 @@ void disk_iov_zero(struct disk_iov at, uint64_t length);
 /* disk_iov_read, disk_iov_write - copy the next @length bytes to, from a buffer. */
 void disk_iov_read(struct disk_iov at, void *to, uint64_t length);
 void disk_iov_write(struct disk_iov at, const void *from, uint64_t length);
-/* disk_iov_slice - an array, which the caller frees, of just the next @length bytes. NULL: memory.
+/*
+ * disk_iov_slice - an array, which the caller frees, of just the next @length bytes. NULL: memory.
  */
 struct iovec *disk_iov_slice(struct disk_iov at, uint64_t length, unsigned *n);
 

@@ -6,9 +6,9 @@
  * - Fixed newstyle negotiation, structured replies, base:allocation, block sizes; what a client may
  *   ask for is in its flags. TLS is left to the socket's permissions.
  * - A client's requests run at once and are answered as they finish; clients are independent of
- * each other, and a flush of one covers what was answered to all.
+ *   each other, and a flush of one covers what was answered to all.
  * - Whatever a client sends costs its own connection at most: a thread, NBD_MAX_HELD bytes for
- * data.
+ *   data.
  */
 #ifndef PARTITA_DISK_NBD_H
 #define PARTITA_DISK_NBD_H

@@ -221,8 +221,7 @@ static int send_block_size(struct haggle *h)
 	return reply(h, NBD_REP_INFO, &info, sizeof(info));
 }
 
-/* ---- The options: each returns 0 to go on with the next one, or what ends the haggling --------
- */
+/* ---- The options: each returns 0 to go on with the next one, or what ends the haggling ------- */
 
 #define BEGIN_TRANSMISSION 1
 #define CLIENT_LEAVES	   2

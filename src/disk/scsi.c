@@ -9,8 +9,7 @@
 
 #include "disk/scsi_unit.h"
 
-/* ---- Ends -------------------------------------------------------------------------------------
- */
+/* ---- Ends ------------------------------------------------------------------------------------ */
 
 static void finish(struct scsi_request *r, enum scsi_status status, uint32_t moved)
 {
@@ -72,8 +71,7 @@ void scsi_end_io(struct scsi_request *r, uint32_t moved, bool write, int err)
 	}
 }
 
-/* ---- The data buffer ---------------------------------------------------------------------------
- */
+/* ---- The data buffer ------------------------------------------------------------------------- */
 
 static bool copy(const struct scsi_request *r, uint8_t *own, size_t n, size_t at, bool to_buffer)
 {
@@ -119,8 +117,7 @@ void scsi_reply(struct scsi_request *r, const void *data, size_t n, size_t alloc
 	scsi_end(r, (uint32_t)n);
 }
 
-/* ---- Ranges and disk requests ------------------------------------------------------------------
- */
+/* ---- Ranges and disk requests ---------------------------------------------------------------- */
 
 uint64_t scsi_blocks(const struct scsi_unit *u)
 {
@@ -179,8 +176,7 @@ void scsi_disk_io(struct scsi_unit *u, struct scsi_request *r, enum disk_op op, 
 	disk_submit(r->queue, u->disk, &r->io);
 }
 
-/* ---- Commands -----------------------------------------------------------------------------------
- */
+/* ---- Commands -------------------------------------------------------------------------------- */
 
 bool scsi_inquiry_page(struct scsi_request *r, int *page, size_t *allocation)
 {

@@ -13,7 +13,8 @@ static void run_ok(struct scsi_unit *u, struct scsi_request *r)
 	scsi_end(r, 0);
 }
 
-/* Transfers must fit the buffer; a length of no blocks moves nothing and is no error (SBC-3, 5.8).
+/*
+ * Transfers must fit the buffer; a length of no blocks moves nothing and is no error (SBC-3, 5.8).
  */
 static void run_transfer(struct scsi_unit *u, struct scsi_request *r, enum disk_op op, bool fua)
 {

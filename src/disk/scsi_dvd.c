@@ -56,7 +56,8 @@ struct disk *scsi_dvd_medium(struct scsi_unit *u)
 	return u->disk;
 }
 
-/* A medium that the guest ejects is out of the drive; who inserted it sees that and may close it.
+/*
+ * A medium that the guest ejects is out of the drive; who inserted it sees that and may close it.
  */
 static void run_start_stop(struct scsi_unit *u, struct scsi_request *r)
 {

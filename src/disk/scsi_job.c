@@ -73,8 +73,7 @@ static void job_request(
 		.op = op, .offset = lba << u->block_shift, .length = bytes, .done = job_done};
 }
 
-/* ---- UNMAP --------------------------------------------------------------------------------------
- */
+/* ---- UNMAP ----------------------------------------------------------------------------------- */
 
 static bool unmap_step(struct scsi_unit *u, struct scsi_request *r, struct scsi_job *j)
 {
@@ -139,8 +138,7 @@ void scsi_unmap(struct scsi_unit *u, struct scsi_request *r)
 	job_go(u, r);
 }
 
-/* ---- WRITE SAME ---------------------------------------------------------------------------------
- */
+/* ---- WRITE SAME ------------------------------------------------------------------------------ */
 
 static bool same_step(struct scsi_unit *u, struct scsi_request *r, struct scsi_job *j)
 {
@@ -202,8 +200,7 @@ void scsi_write_same(struct scsi_unit *u, struct scsi_request *r)
 	job_go(u, r);
 }
 
-/* ---- VERIFY -------------------------------------------------------------------------------------
- */
+/* ---- VERIFY ---------------------------------------------------------------------------------- */
 
 /* Is what was read what the caller's buffer has there? */
 static bool same_bytes(const struct scsi_request *r, const uint8_t *read, size_t n, size_t at)

@@ -247,7 +247,8 @@ static enum end do_release(struct scsi_reservations *v, const struct out *o)
 
 static enum end do_clear(struct scsi_reservations *v, const struct out *o)
 {
-	/* The others lose their registrations, and with those the place where they would be told.
+	/*
+	 * The others lose their registrations, and with those the place where they would be told.
 	 */
 	v->n = 0;
 	v->type = 0;

@@ -13,7 +13,7 @@
  *   footer at every moment, good for every other program - on file systems that may lengthen a file
  *   before its data is there, with zeros in place of the footer while it grows, and then the copy
  *   at the beginning serves. Nothing that a guest writes ever stands where the footer is looked
- * for.
+ *   for.
  * - Room that a block is given is durably zeros before the BAT names it: a BAT entry may reach the
  *   disk any time after that, it shows zeros or the parent until data is there.
  * - A bit of a sector bitmap is written after the data that it shows is durable; flushing is: data
@@ -180,7 +180,8 @@ int vhd_parent_fill(struct vhd_header *h, struct disk *parent, const char *path,
 int vhd_parent_fits(struct disk *d, struct disk *parent, struct disk_problem *problem);
 int vhd_set_parent(
 	struct disk *d, const char *path, struct disk *parent, struct disk_problem *problem);
-/* vhd_parent_follow - the parent of @v is about to be changed and stays its parent, as in a merge.
+/*
+ * vhd_parent_follow - the parent of @v is about to be changed and stays its parent, as in a merge.
  */
 int vhd_parent_follow(struct vhd *v);
 int vhd_locator(struct disk *d, enum disk_locator which, char **path);

@@ -304,7 +304,8 @@ static int vhd_close(struct disk *d)
 	struct vhd *v = vhd_of(d);
 	int err = 0;
 
-	/* The core has flushed. What the file holds in reserve goes, if the BAT is what we think.
+	/*
+	 * The core has flushed. What the file holds in reserve goes, if the BAT is what we think.
 	 */
 	if (v->swept && !vhd_dirty(d)) {
 		pthread_mutex_lock(&v->lock);

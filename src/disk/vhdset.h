@@ -53,7 +53,8 @@ int vhdset_open(const char *path, bool write, struct vhdset **set, struct disk_p
 /* vhdset_close - NULL is allowed. */
 void vhdset_close(struct vhdset *set);
 
-/* vhdset_image - of snapshot @id, or of the present state if that is zero; caller frees. -ENOENT.
+/*
+ * vhdset_image - of snapshot @id, or of the present state if that is zero; caller frees. -ENOENT.
  */
 int vhdset_image(const struct vhdset *set, const GUID *id, char **image);
 /* vhdset_default, vhdset_find, vhdset_at - what the set has, without copies; NULL: no such. */

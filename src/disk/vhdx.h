@@ -20,7 +20,7 @@
  *   close	vhdx_live_close() writes the tables in place and flushes; then vhdx_log_end().
  *
  * Hostile files: the structure half has checked, before vhdx_live_open(), everything in struct
- *vhdx. BAT entries and bitmaps are checked by the live half whenever it reads them, with
+ * vhdx. BAT entries and bitmaps are checked by the live half whenever it reads them, with
  * vhdx_block_fits(); an entry that does not hold is -EUCLEAN for the request that met it.
  *
  * Source: [MS-VHDX].
@@ -292,7 +292,8 @@ int vhdx_set_physical_sector(struct disk *d, uint32_t bytes, struct disk_problem
 
 /* vhdx_locator.c */
 int vhdx_locator_read(struct vhdx *v, struct disk_problem *problem);
-/* The item's bytes for @parent, found at @path, as seen from the image @child; freed by the caller.
+/*
+ * The item's bytes for @parent, found at @path, as seen from the image @child; freed by the caller.
  */
 int vhdx_locator_make(
 	const char *child, const char *path, const GUID *linkage, void **data, uint32_t *n);

@@ -10,9 +10,10 @@
  *
  * Locks, in the order in which they are taken:
  *   change	whoever changes tables or takes room, one at a time. File I/O may happen under it,
- *so with @nowait it is only tried. lock	the state of pages, the log and the room. Never held
- *during I/O. Looking up a cached word takes none. A commit takes only `lock`: it may run while its
- *caller or somebody else holds `change`. disk_synchronize() is called with neither.
+ *		so with @nowait it is only tried.
+ *   lock	the state of pages, the log and the room. Never held during I/O.
+ * Looking up a cached word takes none. A commit takes only `lock`: it may run while its caller or
+ * somebody else holds `change`. disk_synchronize() is called with neither.
  */
 #ifndef PARTITA_DISK_VHDX_LIVE_H
 #define PARTITA_DISK_VHDX_LIVE_H
@@ -63,7 +64,8 @@ struct vhdx_room {
 	uint64_t offset, length; /* bytes */
 };
 
-/* Sorted and merged. When full, the smallest gives way: the file keeps that room for a later scan.
+/*
+ * Sorted and merged. When full, the smallest gives way: the file keeps that room for a later scan.
  */
 struct vhdx_runs {
 	struct vhdx_room *run;

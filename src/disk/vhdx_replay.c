@@ -157,7 +157,8 @@ static int get_entry(struct log *l, uint32_t at, struct entry *e)
 	memcpy(&e->h, sector, sizeof(e->h));
 	if (!header_holds(l, &e->h))
 		return 0;
-	/* Contents first: data sectors cannot be taken for headers, so no sector is summed often.
+	/*
+	 * Contents first: data sectors cannot be taken for headers, so no sector is summed often.
 	 */
 	r = contents_hold(l, e);
 	return r > 0 ? sum_holds(l, e) : r;

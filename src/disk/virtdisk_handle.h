@@ -40,7 +40,8 @@ struct vdisk_how {
 	unsigned rw_depth; /* files from the leaf on that may be written; VDISK_DEPTH_AS_NEEDED */
 };
 
-/* An operation that was given an OVERLAPPED, kept after its end for those who ask for its result.
+/*
+ * An operation that was given an OVERLAPPED, kept after its end for those who ask for its result.
  */
 struct vdisk_operation {
 	struct vdisk *disk;
@@ -109,11 +110,13 @@ void vdisk_unclaim(struct vdisk *v);
 bool vdisk_is_attached(struct vdisk *v);
 bool vdisk_is_attached_here(struct vdisk *v);
 
-/* vdisk_for_operation - the disk of @h with METAOPS: ERROR_INVALID_PARAMETER, ERROR_ACCESS_DENIED.
+/*
+ * vdisk_for_operation - the disk of @h with METAOPS: ERROR_INVALID_PARAMETER, ERROR_ACCESS_DENIED.
  */
 DWORD vdisk_for_operation(HANDLE h, struct vdisk **v);
 
-/* vdisk_open - open v->how as v->disk (and v->set); v->use is held for writing or not needed yet.
+/*
+ * vdisk_open - open v->how as v->disk (and v->set); v->use is held for writing or not needed yet.
  */
 DWORD vdisk_open(struct vdisk *v);
 /* vdisk_close_disk - close v->disk, with what stands on it; v->use is held for writing. */

@@ -64,8 +64,7 @@ struct broker {
 	struct waiting waiting[BROKER_WAITING];
 };
 
-/* ---- Answers ----------------------------------------------------------------------------------
- */
+/* ---- Answers --------------------------------------------------------------------------------- */
 
 static void answer(struct broker *b, const struct broker_question *q, int err, int given)
 {
@@ -77,8 +76,7 @@ static void answer(struct broker *b, const struct broker_question *q, int err, i
 		close(given);
 }
 
-/* ---- Who listens ------------------------------------------------------------------------------
- */
+/* ---- Who listens ----------------------------------------------------------------------------- */
 
 /* The guest's end of a connection. */
 static struct hv_address guest_end(const struct broker *b, const struct broker_question *q)
@@ -142,8 +140,7 @@ static int find_listener(
 	return -ECONNREFUSED;
 }
 
-/* ---- Programs ---------------------------------------------------------------------------------
- */
+/* ---- Programs -------------------------------------------------------------------------------- */
 
 static void set_guid(const char *variable, const GUID *value)
 {
@@ -203,8 +200,7 @@ static int start_program(
 	return pair[0];
 }
 
-/* ---- Questions --------------------------------------------------------------------------------
- */
+/* ---- Questions ------------------------------------------------------------------------------- */
 
 /* The hybrid form has a Unix socket for each port. */
 static int find_hybrid(const struct broker *b, const struct broker_question *q)
@@ -348,8 +344,7 @@ static void serve(struct broker *b)
 	}
 }
 
-/* ---- The process ------------------------------------------------------------------------------
- */
+/* ---- The process ----------------------------------------------------------------------------- */
 
 static int watch_children(struct broker *b)
 {

@@ -2,7 +2,7 @@
  * connect.h - connecting a host program to a service: of a machine, or of another host program.
  *
  * A running machine listens at a Unix socket (places.h). Who connects there sends a line and as
- *many bytes more as the line says,
+ * many bytes more as the line says,
  *
  *	HVCONNECT <service GUID> <padding> <timeout in milliseconds>\n<padding bytes>
  *
@@ -12,9 +12,9 @@
  *
  * The padding is what keeps the socket from being writable: a Unix socket is while no more than a
  * quarter of its send buffer is taken, by what the other side has not read yet. So the kernel
- *itself tells select, poll and epoll when the connection stands. Closing a Unix socket with
- *something unread in it resets the other end: that is how a failed connection differs from one that
- *stood, whatever the guest has sent on it.
+ * itself tells select, poll and epoll when the connection stands. Closing a Unix socket with
+ * something unread in it resets the other end: that is how a failed connection differs from one
+ * that stood, whatever the guest has sent on it.
  */
 #ifndef PARTITA_HVSOCKET_CONNECT_H
 #define PARTITA_HVSOCKET_CONNECT_H
@@ -50,7 +50,8 @@ int hv_connect_begin(int fd, const GUID *vm, const GUID *service, int timeout_ms
  * is not writable. To be asked once after that: it takes the socket's pending error.
  */
 int hv_connect_end(int fd);
-/* hv_connect_wait - until it is writable, then hv_connect_end(). -EINTR: it is still in progress.
+/*
+ * hv_connect_wait - until it is writable, then hv_connect_end(). -EINTR: it is still in progress.
  */
 int hv_connect_wait(int fd, int timeout_ms);
 

@@ -28,7 +28,8 @@ void hv_place_listener(
  */
 bool hv_place_name(const char *path, GUID *scope, GUID *service);
 
-/* hv_place_make - make @base/sockets/listen and what is above it. Returns 0, or a negative errno.
+/*
+ * hv_place_make - make @base/sockets/listen and what is above it. Returns 0, or a negative errno.
  */
 int hv_place_make(const char *base);
 

@@ -22,7 +22,7 @@
  *	}
  *
  * Without "connect" or "serve" it is root and the machine's owner, who always may; "*" is
- *everybody. Without "machines" it is all. Of "command" and "socket" there is at most one.
+ * everybody. Without "machines" it is all. Of "command" and "socket" there is at most one.
  *
  * A file that is damaged is refused as a whole, with a line that says where, and is never written
  * over; so is one with a field that nobody knows, for that is a slip in what guards a machine.

@@ -29,7 +29,8 @@
 #define KVM_HYPERCALL_PORT 0xE4u
 /* The signal that brings a thread out of KVM_RUN; blocked everywhere else in a thread that runs. */
 #define KVM_KICK_SIGNAL (SIGRTMIN + 6)
-/* Where the synthetic MOV's operand is said to lie: a linear address no guest uses, sign-extended.
+/*
+ * Where the synthetic MOV's operand is said to lie: a linear address no guest uses, sign-extended.
  */
 #define KVM_ACCESS_GVA 0xFFFFFFFFFFFE0000ull
 

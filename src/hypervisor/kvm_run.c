@@ -22,7 +22,8 @@ void kvm_kick(struct kvm_vp *v)
 		pthread_kill(v->thread, KVM_KICK_SIGNAL);
 }
 
-/* The kick is blocked in this thread and open inside KVM_RUN: none is lost, none interrupts more.
+/*
+ * The kick is blocked in this thread and open inside KVM_RUN: none is lost, none interrupts more.
  */
 static int prepare_thread(struct kvm_vp *v)
 {

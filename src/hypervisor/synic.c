@@ -83,7 +83,8 @@ int synic_post(struct vp *vp, unsigned sint, const struct hv_message *message)
 	if (!to) {
 		result = -EINVAL;
 	} else if (__atomic_load_n(&to->type, __ATOMIC_ACQUIRE) != HV_MESSAGE_NONE) {
-		/* The guest looks at this flag after it emptied the slot; or it emptied it by now.
+		/*
+		 * The guest looks at this flag after it emptied the slot; or it emptied it by now.
 		 */
 		__atomic_fetch_or(&to->flags, HV_MESSAGE_PENDING, __ATOMIC_SEQ_CST);
 		if (__atomic_load_n(&to->type, __ATOMIC_SEQ_CST) != HV_MESSAGE_NONE)

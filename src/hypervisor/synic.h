@@ -53,7 +53,8 @@ enum x86_answer synic_msr_write(struct vp *vp, uint32_t msr, uint64_t value);
 
 /* Any thread. 0, -EBUSY (the slot is full; the guest will be asked to say EOM), -EINVAL (off). */
 int synic_post(struct vp *vp, unsigned sint, const struct hv_message *message);
-/* Any thread. Set an event flag: 1 newly set, 0 was set, -EINVAL when the SynIC does not take it.
+/*
+ * Any thread. Set an event flag: 1 newly set, 0 was set, -EINVAL when the SynIC does not take it.
  */
 int synic_signal(struct vp *vp, unsigned sint, unsigned flag);
 /* Owner: an interrupt ended; messages that waited may now go. */

@@ -131,7 +131,8 @@ enum session_kind {
 #define SESSION_RECURSIVE 2 /* SEND: a directory, too */
 #define SESSION_FLAGS	  3
 
-/* Strings follow, each with a 0 at its end: TERM ("" without a terminal), then those of the kind.
+/*
+ * Strings follow, each with a 0 at its end: TERM ("" without a terminal), then those of the kind.
  */
 struct session_start {
 	uint8_t kind, flags;

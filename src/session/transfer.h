@@ -15,7 +15,8 @@
 
 struct transfer {
 	const char *where; /* begins messages: "", or "guest: " */
-	/* progress - @done bytes of the file @name were moved, of about @size. NULL: nobody looks.
+	/*
+	 * progress - @done bytes of the file @name were moved, of about @size. NULL: nobody looks.
 	 */
 	void (*progress)(void *ctx, const char *name, uint64_t done, uint64_t size);
 	void *ctx;

@@ -243,7 +243,8 @@ static void woken(void *ctx, uint32_t events)
 	connection_progress(bus);
 	read_inbox(bus);
 	empty_outbox(bus);
-	/* The guest took faster than was put: no slot is awaited that would wake us for the rest.
+	/*
+	 * The guest took faster than was put: no slot is awaited that would wake us for the rest.
 	 */
 	if (bus->inbox_count && bus->outbox_count < OUTBOX_HIGH)
 		bus_wake(bus);

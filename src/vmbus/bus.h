@@ -178,7 +178,8 @@ void bus_wake(struct vmbus *bus);
 void bus_unlock(struct vmbus *bus);
 /* Wait for bus->changed. The lock is held, but meanwhile. */
 void bus_wait(struct vmbus *bus);
-/* Send a message, struct vmbus_header first: to the guest's slot, or when it is full to the outbox.
+/*
+ * Send a message, struct vmbus_header first: to the guest's slot, or when it is full to the outbox.
  */
 void bus_send(struct vmbus *bus, uint32_t type, void *message, uint32_t size);
 /* Say once per connection what the guest does wrong. */
@@ -237,8 +238,7 @@ void serve_reap(struct vmbus *bus);
 /* On a server's thread, the lock not held: begin and end what is due. */
 void serve_due(struct server *s);
 
-/* ---- server.c: threads that channels share ----------------------------------------------------
- */
+/* ---- server.c: threads that channels share --------------------------------------------------- */
 
 void server_init(struct server *s, struct vmbus *bus, struct loop *loop, int event);
 /* The one that serves the fewest, for another user; NULL: none can be made. */

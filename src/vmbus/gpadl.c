@@ -185,8 +185,7 @@ void gpadl_body(struct vmbus *bus, const struct message *m)
 		bus_complain(bus, "goes on describing pages that it did not begin to");
 }
 
-/* ---- Using and tearing down -------------------------------------------------------------------
- */
+/* ---- Using and tearing down ------------------------------------------------------------------ */
 
 struct vmbus_gpadl *gpadl_get(struct vmbus *bus, uint32_t relid, uint32_t id)
 {

@@ -224,8 +224,7 @@ static void not_due(struct vmbus_channel *ch)
 	ch->due = false;
 }
 
-/* ---- Setting up and freeing, on the serving thread --------------------------------------------
- */
+/* ---- Setting up and freeing, on the serving thread ------------------------------------------- */
 
 static struct ring ring_of(const struct memory_view *view, unsigned pages)
 {
@@ -321,8 +320,7 @@ static void tear_down(struct vmbus_channel *ch)
 	unmap_rings(ch);
 }
 
-/* ---- From the guest's request to the answer, and to the end -----------------------------------
- */
+/* ---- From the guest's request to the answer, and to the end ---------------------------------- */
 
 static void answer(struct vmbus_channel *ch, bool opened)
 {
@@ -472,8 +470,7 @@ void serve_due(struct server *s)
 	bus_unlock(bus);
 }
 
-/* ---- What the guest, or the provider, asks for; the lock is held ------------------------------
- */
+/* ---- What the guest, or the provider, asks for; the lock is held ----------------------------- */
 
 static int start(struct vmbus_channel *ch)
 {

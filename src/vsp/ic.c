@@ -101,7 +101,8 @@ static void end(struct ic_request *r, int err)
 	r->done(r);
 }
 
-/* Sends a request that was taken off the queue. False: the ring has no room, and it is back there.
+/*
+ * Sends a request that was taken off the queue. False: the ring has no room, and it is back there.
  */
 static bool send_request(struct ic *ic, struct ic_request *r)
 {
@@ -128,8 +129,7 @@ static bool send_request(struct ic *ic, struct ic_request *r)
 	return true;
 }
 
-/* ---- The queue, the lock held ----------------------------------------------------------------
- */
+/* ---- The queue, the lock held ---------------------------------------------------------------- */
 
 static void unlink_request(struct ic *ic, struct ic_request **at)
 {

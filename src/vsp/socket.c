@@ -44,8 +44,7 @@ struct sockets {
 	bool asking;
 };
 
-/* ---- Coming and going; the lock is held --------------------------------------------------------
- */
+/* ---- Coming and going; the lock is held ------------------------------------------------------ */
 
 static void insert(struct sockets *s, struct connection *c)
 {
@@ -124,8 +123,7 @@ unsigned connection_stall(const struct connection *c)
 	return c->sockets->config.stall_ms;
 }
 
-/* ---- Does the guest know of it? ----------------------------------------------------------------
- */
+/* ---- Does the guest know of it? -------------------------------------------------------------- */
 
 /* The guest has seen all offers of earlier rounds. */
 static void seen(void *ctx)
@@ -240,8 +238,7 @@ static void look(void *ctx)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* ---- The channel ------------------------------------------------------------------------------
- */
+/* ---- The channel ----------------------------------------------------------------------------- */
 
 static int opened(void *ctx, struct vmbus_channel *ch, const uint8_t *user_data)
 {
@@ -370,8 +367,7 @@ static int begin(struct connection *c)
 	return err;
 }
 
-/* ---- From outside -----------------------------------------------------------------------------
- */
+/* ---- From outside ---------------------------------------------------------------------------- */
 
 void sockets_connect(struct sockets *s, const struct socket_request *request)
 {

@@ -4,15 +4,17 @@
  *
  * To a program of the host a connection is a Unix stream socket of which this provider holds the
  * other end; so blocking, polling, shutdown and flags of recv(2) are the kernel's own. Bytes go
- *from the socket straight into the ring to the guest and from the guest's ring straight into the
- *socket. When either is full nobody reads from the other.
+ * from the socket straight into the ring to the guest and from the guest's ring straight into the
+ * socket. When either is full nobody reads from the other.
  *
  *	the program                       the guest
  *	shutdown(SHUT_WR), or closes      reads the rest, then the end of the stream
  *	reads the rest, then the end      shutdown(SHUT_WR), or closes
- *	both are done, or the program closed: the guest has SOCKET_LINGER ms to take what is left,
- *then the channel is rescinded reads the rest, then the end, or  the machine is reset, or ends
+ *	reads the rest, then the end, or  the machine is reset, or ends
  *	ECONNRESET; EPIPE when it writes
+ * When both are done, or the program closed, the guest has SOCKET_LINGER ms to take what is left;
+ * then the channel is rescinded.
+ *
  * A guest that has finished sending, and then takes nothing for SOCKET_STALL ms, has closed: its
  * driver says no more about that. One that takes nothing for as long after the program has closed,
  * whatever it goes on sending, never will.
@@ -32,7 +34,8 @@
 #define SOCKET_STALL  120000u
 /* How long a guest may take to open the channel of its own connection, with thousands before it. */
 #define SOCKET_GUEST_OPENS 30000u
-/* After this the guest is asked whether it has seen the offer: without a listener it says nothing.
+/*
+ * After this the guest is asked whether it has seen the offer: without a listener it says nothing.
  */
 #define SOCKET_ASK 200u
 

@@ -25,7 +25,8 @@ struct connection {
 	uint32_t port; /* of the host's end, unless @from_guest */
 	GUID instance; /* of the channel: the end that connects */
 
-	/* Guarded by the lock of @sockets; the phase of an open connection is the serving thread's.
+	/*
+	 * Guarded by the lock of @sockets; the phase of an open connection is the serving thread's.
 	 */
 	struct connection *next, **link;
 	enum phase phase;

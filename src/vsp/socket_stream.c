@@ -31,8 +31,7 @@ _Static_assert(PACKET_MOST <= SOCKET_DATA_MAX, "a guest takes no more");
 /* What a watch waits for when it is only to tell that the program has closed. */
 #define HANGUP_ONLY EPOLLPRI
 
-/* ---- To the guest -----------------------------------------------------------------------------
- */
+/* ---- To the guest ---------------------------------------------------------------------------- */
 
 static void put_header(uint8_t *at, uint32_t size)
 {
@@ -120,8 +119,7 @@ static void pump(struct connection *c)
 	vmbus_flush(c->channel);
 }
 
-/* ---- What comes next ---------------------------------------------------------------------------
- */
+/* ---- What comes next ------------------------------------------------------------------------- */
 
 /* All was said: the guest takes what is left, or does not. */
 static void end(struct connection *c)
@@ -173,8 +171,7 @@ static void ready(void *ctx, uint32_t events)
 	settle(c);
 }
 
-/* ---- The channel ------------------------------------------------------------------------------
- */
+/* ---- The channel ----------------------------------------------------------------------------- */
 
 /* Returns 0, -EAGAIN: the socket takes no more for now. What nobody will read is dropped. */
 static int deliver(struct connection *c, const uint8_t *data, uint32_t size)

@@ -81,8 +81,7 @@ struct slab {
 	struct command commands[SLAB];
 };
 
-/* ---- Units ------------------------------------------------------------------------------------
- */
+/* ---- Units ----------------------------------------------------------------------------------- */
 
 static void slot_put(struct storage *s, struct slot *slot)
 {
@@ -160,8 +159,7 @@ struct scsi_unit *storage_unit(struct storage *s, unsigned lun)
 	return lun < STORAGE_LUNS ? s->slots[lun].unit : NULL;
 }
 
-/* ---- Commands ---------------------------------------------------------------------------------
- */
+/* ---- Commands -------------------------------------------------------------------------------- */
 
 static struct command *command_get(struct channel *ch)
 {
@@ -350,8 +348,7 @@ static int start_srb(struct command *c, const struct vmbus_packet *p)
 	return 0;
 }
 
-/* ---- Negotiation ------------------------------------------------------------------------------
- */
+/* ---- Negotiation ----------------------------------------------------------------------------- */
 
 static bool version_known(uint16_t v)
 {
@@ -431,8 +428,7 @@ static enum storage_status control(struct channel *ch, struct storage_packet *p)
 	}
 }
 
-/* ---- The channel ------------------------------------------------------------------------------
- */
+/* ---- The channel ----------------------------------------------------------------------------- */
 
 static int on_receive(void *ctx, struct vmbus_channel *vmbus, const struct vmbus_packet *p)
 {
@@ -570,8 +566,7 @@ static const struct vmbus_provider provider = {
 	.room = on_room,
 };
 
-/* ---- The controller ---------------------------------------------------------------------------
- */
+/* ---- The controller -------------------------------------------------------------------------- */
 
 int storage_create(struct vmbus *bus, const struct storage_config *config, struct storage **storage)
 {

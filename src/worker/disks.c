@@ -69,8 +69,7 @@ struct disks {
 	struct entry entries[WORKER_PLACES][WORKER_LUNS];
 };
 
-/* ---- Units ------------------------------------------------------------------------------------
- */
+/* ---- Units ----------------------------------------------------------------------------------- */
 
 /* Closes a disk that no unit uses any more. The path goes with it, so it is flushed first. */
 static int let_go(struct machine *m, struct disk *d)
@@ -192,8 +191,7 @@ void disks_destroy(struct machine *m)
 	m->disks = NULL;
 }
 
-/* ---- Requests ---------------------------------------------------------------------------------
- */
+/* ---- Requests -------------------------------------------------------------------------------- */
 
 /* The files of a request: the first is the image, the others are its parents. */
 struct files {

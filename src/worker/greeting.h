@@ -1,10 +1,11 @@
 /*
  * greeting.h - the first line that a program sends at a machine's socket: what in the guest it
- *wants to be connected to.
+ * wants to be connected to.
  *
  *	CONNECT <vsock port>\n
  *		the form that Firecracker and Cloud Hypervisor have: answered with "OK <port>\n",
- *with the port of the host's end, and then the stream; closed when there is no connection
+ *		with the port of the host's end, and then the stream; closed when there is no
+ *		connection
  *	HVCONNECT <service> <padding> <milliseconds>\n
  *		the form of hvsocket/connect.h, which says how that is answered
  */

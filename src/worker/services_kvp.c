@@ -51,7 +51,8 @@ static void finish(struct job *job)
 	free(j);
 }
 
-/* @err: of putting the message together. A failure is dealt with as if the guest had answered so.
+/*
+ * @err: of putting the message together. A failure is dealt with as if the guest had answered so.
  */
 static void ask(struct kvp_job *j, int err)
 {

@@ -1,8 +1,8 @@
 /*
  * sockets.c - see sockets.h. Whose connection needs an answer of the broker's waits for that
  * (questions.h): what the guest connects to, and programs of users that the machine does not belong
- * to. Programs are heard on the main thread: a line that is not there in
- * time is not waited for, and the less the more programs keep others out by that.
+ * to. Programs are heard on the main thread: a line that is not there in time is not waited for, and
+ * the less the more programs keep others out by that.
  */
 #include "worker/sockets.h"
 
@@ -42,8 +42,7 @@ struct machine_sockets {
 	unsigned n_clients;
 };
 
-/* ---- Clients ----------------------------------------------------------------------------------
- */
+/* ---- Clients --------------------------------------------------------------------------------- */
 
 static void listen_more(struct machine_sockets *s)
 {
@@ -108,8 +107,7 @@ static void out_of_patience(void *ctx)
 		loop_timer_arm(s->patience, deadline(s), 0);
 }
 
-/* ---- Lines ------------------------------------------------------------------------------------
- */
+/* ---- Lines ----------------------------------------------------------------------------------- */
 
 static void answered(void *ctx, const struct socket_request *r, int err, uint32_t port)
 {
@@ -266,8 +264,7 @@ static void hybrid_ready(void *ctx, uint32_t events)
 	accept_ready(s, s->machine->config->socket_fds[WORKER_SOCKET_HYBRID]);
 }
 
-/* ---- Life -------------------------------------------------------------------------------------
- */
+/* ---- Life ------------------------------------------------------------------------------------ */
 
 static int listen_at(struct machine_sockets *s, unsigned which)
 {

@@ -150,7 +150,8 @@ static void plain_io(
 		else
 			memcpy(&values[1].Reg64, &in, size);
 	}
-	/* The instruction ends a shadow; the NMI mask, if any, stays as it was by not writing it.
+	/*
+	 * The instruction ends a shadow; the NMI mask, if any, stays as it was by not writing it.
 	 */
 	hr = WHvSetVirtualProcessorRegisters(vp->machine->partition, vp->index, names,
 		context->ExecutionState.InterruptShadow ? 3 : 2, values);

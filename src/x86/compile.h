@@ -79,7 +79,8 @@ struct x86_exit_from {
 	struct x86_place place;
 	uint16_t op, origin;
 	enum x86_exit_kind kind;
-	/* X86_TRY_OTHER, X86_OTHER_RETURN: the register with the address; the former comes back to
+	/*
+	 * X86_TRY_OTHER, X86_OTHER_RETURN: the register with the address; the former comes back to
 	 */
 	uint8_t lin;
 	size_t back;

@@ -14,7 +14,8 @@
 /* An entry's field; RAX points to the entry. */
 #define JC_FIELD(field) X86_AT(HOST_RAX, offsetof(struct x86_jc_entry, field))
 
-/* A register with the native code that the jump cache has for the linear address in register @lin.
+/*
+ * A register with the native code that the jump cache has for the linear address in register @lin.
  */
 static unsigned cached_code(struct x86_compiler *k, unsigned lin)
 {

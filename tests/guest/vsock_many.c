@@ -4,11 +4,12 @@
  *
  * usage: vsock_many serve PORT [BUFFER]
  *	Prints "STEP serving"; echoes what each connection sends until its end, then closes it.
- *BUFFER is SO_SNDBUF and SO_RCVBUF: where they are not set, Linux takes 512 KiB of memory in one
- *piece for each connection's rings, and 64 KiB at least. usage: vsock_many connect PORT COUNT BYTES
+ *	BUFFER is SO_SNDBUF and SO_RCVBUF: where they are not set, Linux takes 512 KiB of memory
+ *	in one piece for each connection's rings, and 64 KiB at least.
+ * usage: vsock_many connect PORT COUNT BYTES
  *	COUNT connections to the host, begun together; when all stand, each sends BYTES, which
- *differ from those of all others, and must get them back and then the end. Prints "FACT connected
- *N", "FACT echoed N", and for the first that fails why.
+ *	differ from those of all others, and must get them back and then the end. Prints
+ *	"FACT connected N", "FACT echoed N", and for the first that fails why.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -292,7 +292,8 @@ static void test_frozen(void **state)
 
 /* ---- Convert -------------------------------------------------------------------------------- */
 
-/* From another file system nothing is copied by the kernel, and the target is open with O_DIRECT.
+/*
+ * From another file system nothing is copied by the kernel, and the target is open with O_DIRECT.
  */
 static void test_other_file_system(void **state)
 {

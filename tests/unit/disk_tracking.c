@@ -255,7 +255,8 @@ static void write_and_die(const char *image)
 	assert_int_equal(status, 0);
 }
 
-/* The process dies with the disk open: what it may have changed is named, here all of a raw disk.
+/*
+ * The process dies with the disk open: what it may have changed is named, here all of a raw disk.
  */
 static void test_a_crash_loses_nothing(void **state)
 {

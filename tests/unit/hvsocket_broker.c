@@ -234,7 +234,8 @@ static void by_machine(void **state)
 	close(listener);
 }
 
-/* This machine's, all machines', everybody's; then the socket or the program; then the hybrid form.
+/*
+ * This machine's, all machines', everybody's; then the socket or the program; then the hybrid form.
  */
 static void in_this_order(void **state)
 {

@@ -52,7 +52,8 @@ extern atomic_bool service_reference_runs;
 #define SERVICE_ITEMS 2u
 extern const struct kvp_item service_items[SERVICE_ITEMS];
 
-/* Offer a service; let the guest open its channel, which the first message comes to; pick versions.
+/*
+ * Offer a service; let the guest open its channel, which the first message comes to; pick versions.
  */
 void service_offer(enum service service);
 void service_open(struct message *m);

@@ -362,7 +362,8 @@ static void expect_time(uint8_t flags)
 	service_answer(&m, IC_OK);
 }
 
-/* Samples, while the guest's clock runs with the host's; when it no longer does, it shall be set.
+/*
+ * Samples, while the guest's clock runs with the host's; when it no longer does, it shall be set.
  */
 static void test_time_moves_apart(void **state)
 {

@@ -183,8 +183,7 @@ static void expect_read(int fd, const void *data, size_t size)
 	assert_memory_equal(got, data, size);
 }
 
-/* ---- Connecting -------------------------------------------------------------------------------
- */
+/* ---- Connecting ------------------------------------------------------------------------------ */
 
 static void test_the_offer_is_what_hv_sock_looks_for(void **state)
 {
@@ -304,8 +303,7 @@ static void test_the_guest_connects(void **state)
 	close(pair[1]);
 }
 
-/* ---- Ends -------------------------------------------------------------------------------------
- */
+/* ---- Ends ------------------------------------------------------------------------------------ */
 
 static void test_half_close_by_the_host(void **state)
 {
@@ -376,8 +374,7 @@ static void test_the_guest_is_reset(void **state)
 	close(fd);
 }
 
-/* ---- Full -------------------------------------------------------------------------------------
- */
+/* ---- Full ------------------------------------------------------------------------------------ */
 
 #define PLENTY (1u << 20)
 #define MUCH   (64 << 10) /* less than what fits in a socket */
@@ -506,8 +503,7 @@ static void test_plenty_to_the_host(void **state)
 	close(fd);
 }
 
-/* ---- Guests that do it wrong ------------------------------------------------------------------
- */
+/* ---- Guests that do it wrong ----------------------------------------------------------------- */
 
 static void broken_by(void **state, const void *packet, uint32_t size)
 {

@@ -73,8 +73,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* ---- A driver ---------------------------------------------------------------------------------
- */
+/* ---- A driver -------------------------------------------------------------------------------- */
 
 static void take(struct guest_channel *c, uint64_t transaction, struct storage_packet *p)
 {
@@ -186,8 +185,7 @@ static void command(uint8_t lun, const uint8_t *cdb, uint8_t n, uint64_t gpa, ui
 
 #define CDB(...) ((const uint8_t[]){__VA_ARGS__}), sizeof((const uint8_t[]){__VA_ARGS__})
 
-/* ---- What a driver sees -----------------------------------------------------------------------
- */
+/* ---- What a driver sees ---------------------------------------------------------------------- */
 
 static void test_negotiation(void **state)
 {
@@ -431,8 +429,7 @@ static void test_sub_channels(void **state)
 		guest_close(&sub[i]);
 }
 
-/* ---- Drivers that do it wrong ------------------------------------------------------------------
- */
+/* ---- Drivers that do it wrong ---------------------------------------------------------------- */
 
 static void test_more_data_than_pages(void **state)
 {

@@ -185,7 +185,8 @@ static void test_answers(void **state)
 	guest_close(&channel);
 }
 
-/* Those who wait for the guest take no one's place, up to their own limit; they leave at any time.
+/*
+ * Those who wait for the guest take no one's place, up to their own limit; they leave at any time.
  */
 static void test_many_wait(void **state)
 {

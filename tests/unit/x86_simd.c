@@ -297,7 +297,8 @@ static void test_mf(void **state)
 	assert_int_equal(s->fx.fsw & 0x80ff, 0);
 }
 
-/* A state image with exceptions pending, in each way it can get in, must not reach the host's unit.
+/*
+ * A state image with exceptions pending, in each way it can get in, must not reach the host's unit.
  */
 static void test_mf_from_images(void **state)
 {
@@ -362,7 +363,8 @@ static void test_x87_store_is_restartable(void **state)
 
 static void test_x87_unmasked_store(void **state)
 {
-	/* The largest extended real does not fit a double: with OM clear memory keeps what it has.
+	/*
+	 * The largest extended real does not fit a double: with OM clear memory keeps what it has.
 	 */
 	memset(s->fx.st[0], 0xff, 8);
 	s->fx.st[0][8] = 0xfe;
