@@ -340,9 +340,7 @@ static void op_stale(struct x86_vcpu *c, const struct x86_op *o)
 
 void x86_op_stale_block(struct x86_vcpu *c, const struct x86_op *o)
 {
-	const struct x86_block *b = x86_block_of(o);
-
-	c->lin = *x86_page(c) + (b->gpa & ~X86_PAGE_MASK);
+	c->lin = x86_block_lin(c, x86_block_of(o));
 	x86_jc_at(c, c->lin)->tag = 0; /* or it would be found there again */
 }
 

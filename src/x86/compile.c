@@ -379,6 +379,18 @@ void x86_address(struct x86_compiler *k, const struct x86_op *o, bool full)
 			&k->h, HOST_GROUP1_LOAD(HOST_ADD), 8, HOST_RDX, X86_VCPU(seg_base[o->seg]));
 }
 
+void x86_entry_of_page(struct x86_compiler *k, unsigned lin, unsigned log, unsigned entries,
+	struct x86_host_mem table)
+{
+	struct x86_host *h = &k->h;
+
+	x86_host_rr(h, HOST_MOV_STORE, 4, lin, HOST_RAX);
+	x86_host_rr(h, HOST_GROUP2_IMM, 4, HOST_SHR, HOST_RAX);
+	x86_host_byte(h, (uint8_t)(12 - log));
+	x86_host_alu_imm(h, HOST_AND, 4, HOST_RAX, (int32_t)((entries - 1) << log));
+	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_ADD), 8, HOST_RAX, table);
+}
+
 /* As x86_tlb_slot() and x86_tlb_tag() of mem.h. */
 struct x86_host_mem x86_access(struct x86_compiler *k, unsigned size, bool write)
 {
@@ -386,13 +398,8 @@ struct x86_host_mem x86_access(struct x86_compiler *k, unsigned size, bool write
 	size_t tag = write ? offsetof(struct x86_tlb_entry, tag_w)
 			   : offsetof(struct x86_tlb_entry, tag_r);
 
-	_Static_assert(sizeof(struct x86_tlb_entry) == 1 << (12 - 7), "shifted by 7, masked");
-	x86_host_rr(h, HOST_MOV_STORE, 4, HOST_RDX, HOST_RAX);
-	x86_host_rr(h, HOST_GROUP2_IMM, 4, HOST_SHR, HOST_RAX);
-	x86_host_byte(h, 7);
-	x86_host_alu_imm(
-		h, HOST_AND, 4, HOST_RAX, (X86_TLB_ENTRIES - 1) * sizeof(struct x86_tlb_entry));
-	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_ADD), 8, HOST_RAX, X86_VCPU(tlb));
+	_Static_assert(sizeof(struct x86_tlb_entry) == 1 << 5, "the logarithm");
+	x86_entry_of_page(k, HOST_RDX, 5, X86_TLB_ENTRIES, X86_VCPU(tlb));
 	if (size == 1)
 		x86_host_rr(h, HOST_MOV_STORE, 8, HOST_RDX, HOST_RCX);
 	else
@@ -520,7 +527,7 @@ static void op_heat(struct x86_vcpu *c, const struct x86_op *o);
 X86_OP(op_compiled)
 {
 	const struct x86_block *b = x86_block_of(o);
-	uint64_t lin = *x86_page(c) + (b->gpa & ~X86_PAGE_MASK);
+	uint64_t lin = x86_block_lin(c, b);
 	struct x86_jc_entry *e = x86_jc_at(c, lin);
 	uint32_t native = atomic_load_explicit(&b->native, memory_order_relaxed);
 

@@ -154,6 +154,14 @@ void x86_give_up(struct x86_compiler *k, unsigned cc);
 /* When the guest's condition @cc holds, take the branch that operation @op is. */
 void x86_take(struct x86_compiler *k, unsigned cc, unsigned op);
 
+/*
+ * x86_entry_of_page - RAX to the entry for the page of the linear address in host register @lin, of
+ * 1 << @log bytes, one of @entries: those that the pointer at @table points to. Flags must have
+ * been spilled.
+ */
+void x86_entry_of_page(struct x86_compiler *k, unsigned lin, unsigned log, unsigned entries,
+	struct x86_host_mem table);
+
 /* The address of @o's memory operand into RDX. Spills flags; uses RAX. */
 void x86_address(struct x86_compiler *k, const struct x86_op *o, bool full);
 /*

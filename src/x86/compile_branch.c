@@ -200,15 +200,10 @@ static void go_cross(struct x86_compiler *k, const struct x86_op *o, int32_t dis
 	struct x86_host *h = &k->h;
 	size_t match;
 
-	_Static_assert(sizeof(struct x86_code_page) == 1 << (12 - 8), "shifted by 8, masked");
+	_Static_assert(sizeof(struct x86_code_page) == 1 << 4, "the logarithm");
 	x86_flags_spill(k);
 	x86_host_rm(h, HOST_LEA, 8, page, X86_AT(from, distance & (int32_t)X86_PAGE_MASK));
-	x86_host_rr(h, HOST_MOV_STORE, 4, page, HOST_RAX);
-	x86_host_rr(h, HOST_GROUP2_IMM, 4, HOST_SHR, HOST_RAX);
-	x86_host_byte(h, 8);
-	x86_host_alu_imm(
-		h, HOST_AND, 4, HOST_RAX, (X86_CODE_PAGES - 1) * sizeof(struct x86_code_page));
-	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_ADD), 8, HOST_RAX, X86_VCPU(code_page));
+	x86_entry_of_page(k, page, 4, X86_CODE_PAGES, X86_VCPU(code_page));
 	x86_host_rm(h, HOST_MOV_LOAD, 8, HOST_RCX, X86_VCPU(code_gen));
 	x86_host_rr(h, HOST_GROUP1_STORE(HOST_OR), 8, page, HOST_RCX);
 	x86_host_rm(h, HOST_GROUP1_LOAD(HOST_CMP), 8, HOST_RCX,

@@ -362,6 +362,12 @@ static inline struct x86_block *x86_jc_block(
 	return x86_block_of(first);
 }
 
+/* Where a block that is being entered begins: X86_R_PAGE is that of its first byte. */
+static inline uint64_t x86_block_lin(const struct x86_vcpu *c, const struct x86_block *b)
+{
+	return *x86_page(c) + (b->gpa & ~X86_PAGE_MASK);
+}
+
 /* The one of @pages that may be that of @lin. */
 static inline struct x86_code_page *x86_code_page(struct x86_code_page *pages, uint64_t lin)
 {

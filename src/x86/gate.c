@@ -16,7 +16,7 @@ static void at_entry(struct x86_vcpu *c, const struct x86_op *o)
 {
 	if (x86_op_function(o) == x86_op_stale_block)
 		return x86_op_stale_block(c, o);
-	c->lin = *x86_page(c) + (x86_block_of(o)->gpa & ~X86_PAGE_MASK);
+	c->lin = x86_block_lin(c, x86_block_of(o));
 }
 
 /* Back to the loop, to go on at @offset in the page. */
